@@ -1,0 +1,97 @@
+//! Usage as a reader gets it: one record for each run of a job on each node.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::WallTime;
+use crate::ids::{AccountName, ClusterName, JobId, NodeName, TenantPath};
+use crate::job::Quality;
+use crate::units::{Bytes, Usec};
+
+/// Whether a record can still change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageState {
+    /// The job runs; the figures are those of its last reading.
+    Running,
+    /// The job has ended; the record is in the ledger and stays as it is.
+    Final,
+}
+
+/// What one run of a job used of one node, and what it was allocated there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRecord {
+    /// Slurm's cluster.
+    pub cluster: Option<ClusterName>,
+    /// Slurm's job id.
+    pub job_id: JobId,
+    /// Slurm's restart count.
+    pub restart_count: Option<u32>,
+    /// Slurm's node.
+    pub node: NodeName,
+    /// Who pays; `None` for a refused job.
+    pub tenant: Option<TenantPath>,
+    /// Slurm's account.
+    pub account: Option<AccountName>,
+    /// Slurm's partition.
+    pub partition: Option<String>,
+    /// The job's owner.
+    pub uid: u32,
+    /// The owner's name.
+    pub user: Option<String>,
+    /// Whether the record can still change.
+    pub state: UsageState,
+    /// How much the figures are worth.
+    pub quality: Quality,
+    /// When the prolog began on this node.
+    pub began: WallTime,
+    /// When the epilog had read the counters, or the last reading's time.
+    pub ended: WallTime,
+    /// From `began` to `ended` by the monotonic clock.
+    pub elapsed_usec: Option<Usec>,
+    /// `usage_usec` of the job's group.
+    pub cpu_usage_usec: Option<Usec>,
+    /// `user_usec`, by the kernel's split.
+    pub cpu_user_usec: Option<Usec>,
+    /// `system_usec`.
+    pub cpu_system_usec: Option<Usec>,
+    /// `memory.peak`.
+    pub memory_peak_bytes: Option<Bytes>,
+    /// `oom_kill` of `memory.events`.
+    pub memory_oom_kills: Option<u64>,
+    /// `pids.peak`.
+    pub pids_peak: Option<u64>,
+    /// `rbytes` of `io.stat`, all devices.
+    pub io_read_bytes: Option<Bytes>,
+    /// `wbytes` of `io.stat`, all devices.
+    pub io_write_bytes: Option<Bytes>,
+    /// CPUs Slurm allocated on this node.
+    pub allocated_cpus: Option<u32>,
+    /// `allocated_cpus` x `elapsed_usec`.
+    pub allocated_cpu_usec: Option<Usec>,
+    /// Memory Slurm allocated on this node.
+    pub allocated_memory_bytes: Option<Bytes>,
+    /// `allocated_memory_bytes` in MiB x `elapsed_usec` in seconds, rounded down.
+    pub allocated_memory_mib_seconds: Option<u64>,
+}
+
+/// A tenant's own group on one node, as last read: what its jobs there add up to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantCounter {
+    /// Slurm's node.
+    pub node: NodeName,
+    /// Whose group.
+    pub tenant: TenantPath,
+    /// When it was read.
+    pub read: WallTime,
+    /// `usage_usec` since the group was made in this boot.
+    pub cpu_usage_usec: Option<Usec>,
+}
+
+/// The answer to a question about usage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageReport {
+    /// By tenant, job, run and node.
+    pub usage: Vec<UsageRecord>,
+    /// The tenants' own groups.
+    pub tenants: Vec<TenantCounter>,
+}
