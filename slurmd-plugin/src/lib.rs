@@ -1,1 +1,67 @@
+//! `spank_tenantry.so`: puts every Slurm job under its tenant, and keeps its final counters.
+//!
+//! This file only exports hooks. What each does stands in `context/`, who pays in [`placement`].
+//!
+//! | hook | does | if it fails |
+//! |---|---|---|
+//! | `job_prolog` | decides the tenant, grafts, registers | as the site chose: the job's steps are refused (default), the node drains, or the job runs unisolated |
+//! | `step_init` | notes the allocation, judges whether the step is where it belongs | the step's tasks are refused |
+//! | `task_init` | refuses a task that is not where it belongs | the task, and so the step, fails with exit code 1 and the reason on its stderr |
+//! | `job_epilog` | kills what is left, keeps the counters, removes the group | logged; the registration stays for the next prolog or the daemon |
+//!
+//! No step is refused in `step_init`: for a batch step Slurm would answer by draining the node.
 
+mod context;
+mod facts;
+mod fault;
+mod outbox;
+mod placement;
+mod scope;
+mod site;
+
+use std::ffi::CStr;
+
+use spank::{Hook, JobScript, OnPanic, Outcome, Plugin, Step, Task};
+
+use crate::context::{epilog, prolog, step};
+use crate::site::Site;
+
+struct Tenantry;
+
+impl Plugin for Tenantry {
+    const NAME: &'static CStr = c"tenantry";
+
+    fn on_panic(hook: Hook) -> OnPanic {
+        match hook {
+            // Nobody has vouched for the task: it must not run.
+            Hook::TaskInit => OnPanic::Fail,
+            // A failure here would drain the node. Without a registration, and without step_init's
+            // verdict, the job's tasks are refused all the same.
+            _ => OnPanic::Ignore,
+        }
+    }
+
+    fn job_prolog(job: &JobScript<'_>) -> Outcome {
+        fault::point(Hook::JobProlog);
+        prolog::run(Site::system(), job)
+    }
+
+    fn job_epilog(job: &JobScript<'_>) -> Outcome {
+        fault::point(Hook::JobEpilog);
+        epilog::run(Site::system(), job);
+        Ok(())
+    }
+
+    fn step_init(step: &Step<'_>) -> Outcome {
+        fault::point(Hook::StepInit);
+        step::init(step);
+        Ok(())
+    }
+
+    fn task_init(_: &Task<'_>) -> Outcome {
+        fault::point(Hook::TaskInit);
+        step::judge_task()
+    }
+}
+
+spank::export!(Tenantry, hooks = [init, job_prolog, job_epilog, task_init]);

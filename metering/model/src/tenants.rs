@@ -4,6 +4,8 @@
 
 mod file;
 
+pub use file::in_force;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -11,7 +11,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{AccountPattern, Limits, Policy, Tenant, Tenants, TenantsError, Unclaimed};
+use crate::durable;
 use crate::ids::{AccountName, TenantPath};
+use crate::job::Paths;
 use crate::units::Limit;
 
 /// The file as it is written.
@@ -236,6 +238,26 @@ impl Tenants {
             collector.add(&Source { file, text: &text })?;
         }
         collector.finish()
+    }
+}
+
+/// The tenants in force on a node, and what is wrong with the file where they are the last good
+/// ones. A good file is kept aside as the last good one.
+///
+/// # Errors
+/// What is wrong with the file, where there never was a good one.
+pub fn in_force(paths: &Paths) -> Result<(Tenants, Option<TenantsError>), TenantsError> {
+    let last_good = || durable::read_json::<Tenants>(&paths.last_good_tenants()).ok().flatten();
+    match Tenants::load(&paths.etc) {
+        Ok(tenants) => {
+            if last_good().as_ref() != Some(&tenants) {
+                // Without the copy a later mistake finds no good file; jobs go on either way.
+                let _ = fs::create_dir_all(&paths.state)
+                    .and_then(|()| durable::write_json(&paths.last_good_tenants(), &tenants));
+            }
+            Ok((tenants, None))
+        }
+        Err(error) => last_good().map(|tenants| (tenants, Some(error.clone()))).ok_or(error),
     }
 }
 

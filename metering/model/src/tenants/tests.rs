@@ -1,4 +1,5 @@
 use super::*;
+use crate::job::Paths;
 use proptest::prelude::*;
 use std::fs;
 
@@ -116,6 +117,24 @@ fn the_last_good_copy_reads_back_the_same() {
     let tenants = parse(SITE).unwrap();
     let text = serde_json::to_string(&tenants).unwrap();
     assert_eq!(serde_json::from_str::<Tenants>(&text).unwrap(), tenants);
+}
+
+#[test]
+fn a_broken_file_leaves_the_last_good_one_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let paths = Paths { run: at("run"), state: at("state"), etc: at("etc") };
+    fs::create_dir(&paths.etc).unwrap();
+    let file = paths.etc.join("tenants.toml");
+    fs::write(&file, "broken").unwrap();
+    assert!(in_force(&paths).is_err(), "there never was a good one");
+    fs::write(&file, "[tenants.acme]\n").unwrap();
+    let (good, stale) = in_force(&paths).unwrap();
+    assert_eq!(stale, None);
+    fs::write(&file, "[tenants.acme]\nbroken\n").unwrap();
+    let (still, stale) = in_force(&paths).unwrap();
+    assert_eq!(still, good);
+    assert_eq!(stale.unwrap().line, 2);
 }
 
 proptest! {

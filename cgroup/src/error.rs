@@ -1,0 +1,66 @@
+use std::io;
+use std::path::PathBuf;
+
+/// What went wrong, at which group or file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what, relative to the cgroup root.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The root is no cgroup v2 file system.
+    #[error("{} is no cgroup v2 file system; boot with systemd.unified_cgroup_hierarchy=1", .0.display())]
+    NotCgroup2(PathBuf),
+    /// A path that could leave the root, or names no group.
+    #[error("{0:?} names no group below the root")]
+    InvalidPath(PathBuf),
+    /// A controller that isolation cannot do without.
+    #[error("the {controller} controller is not available in {}; enable it in the parent's cgroup.subtree_control", group.display())]
+    NoController {
+        /// Which.
+        controller: &'static str,
+        /// Where.
+        group: PathBuf,
+    },
+    /// A limit that the kernel here cannot enforce.
+    #[error("{} has no {file}: this kernel cannot enforce the limit {value}", group.display())]
+    NoSuchLimit {
+        /// Whose.
+        group: PathBuf,
+        /// The limit's file.
+        file: &'static str,
+        /// What was to be written.
+        value: String,
+    },
+    /// Processes that outlive SIGKILL: in uninterruptible sleep, most likely on storage.
+    #[error("{} still has processes {waited_ms} ms after cgroup.kill; see what they wait for: cat /proc/PID/stack", group.display())]
+    StillPopulated {
+        /// The group.
+        group: PathBuf,
+        /// How long was waited.
+        waited_ms: u64,
+    },
+    /// A group with this name is there already.
+    #[error("{} is there already", .0.display())]
+    Exists(PathBuf),
+    /// The clock could not be read.
+    #[error("cannot read the clock")]
+    Clock(#[source] io::Error),
+    /// `/proc/self/mountinfo` or `/proc/self/cgroup` could not be read.
+    #[error("cannot read {file}")]
+    Proc {
+        /// Which.
+        file: &'static str,
+        /// Why.
+        source: procfs::ProcError,
+    },
+}
+
+/// This crate's result.
+pub type Result<T> = std::result::Result<T, Error>;

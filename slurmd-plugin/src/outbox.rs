@@ -1,0 +1,44 @@
+//! The outbox: a job's final counters, durable before its group is gone.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use tenantry_model::durable;
+use tenantry_model::job::{JobEnd, Paths};
+
+/// Where an entry was put, or what kept it from both places.
+pub fn put(paths: &Paths, end: &JobEnd) -> Result<(), Lost> {
+    let [disk, memory] = paths.outboxes();
+    let first = match put_in(&disk, end) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    // The disk is full or broken: in memory the entry survives all but the node.
+    match put_in(&memory, end) {
+        Ok(()) => {
+            spank::log::error(&format!(
+                "cannot write to {}: {first}; the final counters of job {} are kept in {} until the disk takes \
+                 them: make room on it",
+                disk.display(),
+                end.registration.incarnation.job_id,
+                memory.display()
+            ));
+            Ok(())
+        }
+        Err(second) => Err(Lost { first, second }),
+    }
+}
+
+/// Neither place took the entry.
+#[derive(Debug, thiserror::Error)]
+#[error("no outbox takes the final counters: {first}; {second}")]
+pub struct Lost {
+    first: io::Error,
+    second: io::Error,
+}
+
+fn put_in(dir: &Path, end: &JobEnd) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    durable::write_json(&dir.join(end.file_name()), end)
+}
