@@ -1,0 +1,152 @@
+//! `/etc/tenantry/tenantryd.toml`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tenantry_model::NodeName;
+use tenantry_model::job::Paths;
+
+/// The settings. Every one has a default, and the file may be missing.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// This node's name in blocks; by default the host's name up to its first dot.
+    pub node_name: NodeName,
+    /// Milliseconds between two readings of a job's group.
+    pub sample_interval_ms: u64,
+    /// Milliseconds between two looks into the outbox.
+    pub outbox_interval_ms: u64,
+    /// Where the cgroup v2 file system is mounted.
+    pub cgroup_root: PathBuf,
+    /// Registrations, and the outbox that takes over from a full disk.
+    pub run_dir: PathBuf,
+    /// The outbox.
+    pub state_dir: PathBuf,
+    /// The tenants file's directory.
+    pub config_dir: PathBuf,
+    /// The spool, an SQLite file.
+    pub spool: PathBuf,
+    /// The server's ingest socket.
+    pub server_socket: PathBuf,
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", file.display())]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong kind.
+    #[error("{}: {source}", file.display())]
+    Parse {
+        /// Which.
+        file: PathBuf,
+        /// Where, and why.
+        source: Box<toml::de::Error>,
+    },
+    /// An interval out of range.
+    #[error("{}: {key} = {value} is out of range; write 100 to 600000 milliseconds", file.display())]
+    Interval {
+        /// Which file.
+        file: PathBuf,
+        /// Which setting.
+        key: &'static str,
+        /// Its value.
+        value: u64,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let Paths { run, state, etc } = Paths::default();
+        Self {
+            node_name: host_name(),
+            sample_interval_ms: 10_000,
+            outbox_interval_ms: 1_000,
+            cgroup_root: "/sys/fs/cgroup".into(),
+            spool: state.join("spool.sqlite"),
+            server_socket: "/run/tenantry-server/ingest.sock".into(),
+            run_dir: run,
+            state_dir: state,
+            config_dir: etc,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the settings; a missing file is all defaults.
+    ///
+    /// # Errors
+    /// The first mistake, with its line.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(ConfigError::Read { file: file.to_owned(), source }),
+        };
+        let config: Self = toml::from_str(&text)
+            .map_err(|error| ConfigError::Parse { file: file.to_owned(), source: Box::new(error) })?;
+        for (key, value) in [
+            ("sample_interval_ms", config.sample_interval_ms),
+            ("outbox_interval_ms", config.outbox_interval_ms),
+        ] {
+            if !(100..=600_000).contains(&value) {
+                return Err(ConfigError::Interval { file: file.to_owned(), key, value });
+            }
+        }
+        Ok(config)
+    }
+
+    /// Where the records stand.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        Paths { run: self.run_dir.clone(), state: self.state_dir.clone(), etc: self.config_dir.clone() }
+    }
+}
+
+fn host_name() -> NodeName {
+    let full = nix::unistd::gethostname().unwrap_or_default();
+    let full = full.to_string_lossy();
+    let short = full.split('.').next().unwrap_or_default();
+    short
+        .parse()
+        .or_else(|_| "localhost".parse())
+        .unwrap_or_else(|_| unreachable!("localhost is a node name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tenantryd.toml");
+        std::fs::write(&file, text).unwrap();
+        Config::load(&file)
+    }
+
+    #[test]
+    fn a_missing_file_is_all_defaults() {
+        let config = Config::load("/nonexistent/tenantryd.toml".as_ref()).unwrap();
+        assert_eq!(config.sample_interval_ms, 10_000);
+        assert_eq!(config.paths(), Paths::default());
+    }
+
+    #[test]
+    fn mistakes_are_refused_with_the_file_and_the_key() {
+        for (text, expected) in [
+            ("sample_intervall_ms = 5", "sample_intervall_ms"),
+            ("sample_interval_ms = 0", "100 to 600000"),
+            ("outbox_interval_ms = 'x'", "line 1"),
+            ("node_name = '../x'", "node name"),
+        ] {
+            let said = load(text).unwrap_err().to_string();
+            assert!(said.contains(expected) && said.contains("tenantryd.toml"), "{text}: {said}");
+        }
+    }
+}

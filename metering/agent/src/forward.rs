@@ -1,0 +1,117 @@
+//! Out of the spool: one block after the other to the server, each until it is acknowledged.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenantry_client::{Method, StatusCode, request};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::spool::{Spool, Spooled};
+
+/// How long the first wait after a failure is; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// How long the server may take for one block.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The task that empties the spool.
+pub struct Forwarder {
+    socket: PathBuf,
+    spool: Spool,
+    spooled: Arc<Notify>,
+}
+
+/// What became of a block.
+enum Sent {
+    Acknowledged,
+    /// The server has another block under its name: an operator must look, the others go on.
+    Conflict,
+    /// Try again later.
+    NotNow(String),
+}
+
+impl Forwarder {
+    pub fn new(config: &Config, spool: Spool, spooled: Arc<Notify>) -> Self {
+        Self { socket: config.server_socket.clone(), spool, spooled }
+    }
+
+    /// Until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut wait = FIRST_WAIT;
+        let mut said = String::new();
+        loop {
+            let pause = match self.send_next().await {
+                Ok(true) => {
+                    if !said.is_empty() {
+                        tracing::info!("the server takes blocks again");
+                        said.clear();
+                    }
+                    wait = FIRST_WAIT;
+                    continue;
+                }
+                Ok(false) => None,
+                Err(reason) => {
+                    // Said once, not at every try.
+                    if said != reason {
+                        tracing::warn!("{reason}; blocks stay in the spool and are sent when it is back");
+                        said = reason;
+                    }
+                    let pause = wait;
+                    wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+                    Some(pause)
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.spooled.notified(), if pause.is_none() => {}
+                () = sleep(pause.unwrap_or(LONGEST_WAIT)) => {}
+            }
+        }
+    }
+
+    /// Whether there was a block to send.
+    async fn send_next(&self) -> Result<bool, String> {
+        let Some(block) = self.spool.next().await.map_err(|error| describe(&error))? else {
+            return Ok(false);
+        };
+        match self.send(&block).await {
+            Sent::Acknowledged => {}
+            Sent::Conflict => tracing::error!(
+                "the server has another block under this block's name; it keeps the first, and an audit event tells both"
+            ),
+            Sent::NotNow(reason) => return Err(reason),
+        }
+        self.spool.acknowledge(&block).await.map_err(|error| describe(&error))?;
+        Ok(true)
+    }
+
+    async fn send(&self, block: &Spooled) -> Sent {
+        let headers = [("content-type", "application/json")];
+        match request(&self.socket, Method::POST, "/v1/blocks", &headers, block.payload.clone(), PATIENCE)
+            .await
+        {
+            Ok((StatusCode::OK, _)) => Sent::Acknowledged,
+            Ok((StatusCode::CONFLICT, _)) => Sent::Conflict,
+            Ok((status, text)) => Sent::NotNow(format!(
+                "the server answered {status}: {}",
+                String::from_utf8_lossy(&text).trim_end()
+            )),
+            Err(error) => Sent::NotNow(describe(&error)),
+        }
+    }
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

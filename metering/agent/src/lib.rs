@@ -1,0 +1,102 @@
+//! The node daemon: finds the registered jobs, samples their groups and their tenants', takes the
+//! outbox, spools all of it durably and sends it to `tenantry-server`.
+//!
+//! ```text
+//! /run/tenantry/jobs --> registered --> sampler --+
+//!                                                 +--> spool (SQLite, FULL) --> forward --> server
+//! outbox files ------------------------> outbox --+
+//! ```
+//! An entry is in the spool before its source is let go, and in the ledger before the spool lets
+//! it go. What is sent twice is counted once: the server knows blocks and ends by name.
+#![forbid(unsafe_code)]
+
+mod collect;
+pub mod config;
+mod forward;
+pub mod outbox;
+pub mod registered;
+pub mod sampler;
+pub mod spool;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use sd_notify::NotifyState;
+use tenantry_cgroup::Root;
+use tenantry_model::tenants;
+use tenantry_model::{BootId, SystemClock};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::collect::Collector;
+use crate::config::Config;
+use crate::forward::Forwarder;
+use crate::sampler::Sampler;
+use crate::spool::Spool;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps the daemon from starting, or the end of a task that should not end.
+pub fn run(config: Config) -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?
+        .block_on(daemon(config))
+}
+
+async fn daemon(config: Config) -> Result<()> {
+    let boot_id = boot_id()?;
+    let root = Root::open(&config.cgroup_root).context("cannot open the cgroup tree")?;
+    let spool = Spool::open(&config.spool, config.node_name.clone(), boot_id).await.with_context(|| {
+        format!("cannot open the spool {}: its records stay; see tenantryd(8)", config.spool.display())
+    })?;
+    say_tenants(&config);
+
+    let stop = CancellationToken::new();
+    let woken = Arc::new(tokio::sync::Notify::new());
+    let collector =
+        Collector::new(&config, Sampler::new(root, Box::new(SystemClock)), spool.clone(), woken.clone());
+    let forwarder = Forwarder::new(&config, spool, woken);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(collector.run(stop.clone()));
+    tasks.spawn(forwarder.run(stop.clone()));
+
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    tracing::info!(node = %config.node_name, interval_ms = config.sample_interval_ms, "tenantryd has started");
+    // No systemd, no socket to tell: not an error.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = tasks.join_next() => {
+            // Neither task ends by itself but by a panic: the process ends, and systemd starts it anew.
+            ended.context("no task")?.context("a task of the daemon has panicked")?;
+            anyhow::bail!("a task of the daemon has ended");
+        }
+    }
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    stop.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a task of the daemon has panicked")?;
+    }
+    tracing::info!("tenantryd has stopped");
+    Ok(())
+}
+
+fn say_tenants(config: &Config) {
+    match tenants::in_force(&config.paths()) {
+        Ok((tenants, None)) => tracing::info!(tenants = tenants.iter().count(), "tenants file is good"),
+        Ok((_, Some(stale))) => tracing::error!("{stale}; the last good tenants file stays in force"),
+        Err(error) => tracing::error!("{error}; jobs are refused until there is a good tenants file"),
+    }
+}
+
+fn boot_id() -> Result<BootId> {
+    let text =
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot id")?;
+    Ok(text.trim_ascii().parse()?)
+}

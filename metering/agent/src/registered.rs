@@ -1,0 +1,47 @@
+//! The jobs the plugin has registered on this node.
+
+use std::fs;
+use std::io;
+
+use tenantry_model::durable;
+use tenantry_model::job::{JobRecords, Paths, Registration};
+
+/// A registered job and where its records stand.
+#[derive(Debug)]
+pub struct Registered {
+    /// Its records.
+    pub records: JobRecords,
+    /// What the prolog decided.
+    pub registration: Registration,
+}
+
+/// Every registered job. One whose record cannot be read is logged and passed over: it keeps its
+/// counters, and its epilog does not need us.
+///
+/// # Errors
+/// Where the directory of jobs cannot be listed.
+pub fn find(paths: &Paths) -> io::Result<Vec<Registered>> {
+    let mut found = Vec::new();
+    for scope in directories(&paths.jobs())? {
+        for dir in directories(&scope)? {
+            let records = JobRecords { dir };
+            match durable::read_json(&records.registration()) {
+                Ok(Some(registration)) => found.push(Registered { records, registration }),
+                // The prolog is about to write it, or the epilog has just removed it.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(file = %records.registration().display(), %error, "cannot read a registration")
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn directories(dir: &std::path::Path) -> io::Result<Vec<std::path::PathBuf>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
