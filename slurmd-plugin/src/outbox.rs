@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use tenantry_model::JobId;
 use tenantry_model::durable;
 use tenantry_model::job::{JobEnd, Paths};
 
@@ -28,6 +29,15 @@ pub fn put(paths: &Paths, end: &JobEnd) -> Result<(), Lost> {
         }
         Err(second) => Err(Lost { first, second }),
     }
+}
+
+/// Whether the outbox takes entries now: a file of the size of one is written and removed.
+pub fn probe(paths: &Paths, job: JobId) -> io::Result<()> {
+    const ENTRY_BYTES: usize = 4 << 10;
+    let [disk, _] = paths.outboxes();
+    fs::create_dir_all(&disk)?;
+    let file = disk.join(format!("{job}.probe"));
+    durable::write(&file, &[0; ENTRY_BYTES]).and_then(|()| fs::remove_file(&file))
 }
 
 /// Neither place took the entry.

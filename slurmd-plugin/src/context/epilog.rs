@@ -102,8 +102,8 @@ fn final_reading(site: &Site, leaf: &Path) -> Result<(Option<Reading>, Quality)>
     Ok((Some(last), quality))
 }
 
-/// Puts the end into the outbox. An end that no outbox takes is logged and let go, so that the
-/// node goes on; the daemon records the gap from its own last reading.
+/// Puts the end into the outbox. Where no outbox takes it the job's group must stay: the kernel
+/// keeps the counters for the next prolog of the job, or until the node reboots.
 fn keep(
     site: &Site,
     registration: Registration,
@@ -116,7 +116,7 @@ fn keep(
     if let Err(lost) = outbox::put(&site.paths, &end) {
         let job = end.registration.incarnation.job_id;
         spank::log::error(&format!(
-            "job {job}: {lost}; tenantryd will record the gap: make room on the disk"
+            "job {job}: {lost}; its group keeps them meanwhile: make room on the disk"
         ));
         return Err(Error::Io {
             operation: "keep the final counters in",

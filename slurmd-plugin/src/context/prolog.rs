@@ -8,11 +8,12 @@ use spank::{Failure, JobScript, Outcome};
 use tenantry_cgroup::{Error, GroupPath, graft, tenant};
 use tenantry_model::durable;
 use tenantry_model::job::{Incarnation, JobRecords, Paths, Placement, Registration};
-use tenantry_model::tenants::{self, IsolationFailure, Limits, Tenants, TenantsError};
+use tenantry_model::tenants::{self, IsolationFailure, Limits, MeteringFailure, Tenants, TenantsError};
 use tenantry_model::{NodeName, TenantPath};
 
 use crate::context::epilog;
 use crate::facts::{Facts, MissingFact};
+use crate::outbox;
 use crate::placement::place;
 use crate::scope;
 use crate::site::Site;
@@ -88,9 +89,12 @@ fn register(
     let began = site.now()?;
     let (placement, failure) = match tenants {
         Err(error) => unplaced(policy, None, IsolationError::from(error).into()),
-        Ok(tenants) => match place(facts, &tenants) {
-            // Not a failure of isolation: the site's own answer to this account.
-            Err(refusal) => (Placement::Refused { reason: refusal.to_string() }, None),
+        Ok(tenants) => match place(facts, &tenants)
+            .map_err(|refusal| refusal.to_string())
+            .and_then(|tenant| meterable(site, facts, &tenants).map(|()| tenant))
+        {
+            // Not a failure of isolation: the site's own answer.
+            Err(reason) => (Placement::Refused { reason }, None),
             Ok(tenant) => match graft_job(site, facts, &scope, tenant, &tenants) {
                 Ok(placement) => (placement, None),
                 Err(error) => unplaced(policy, Some(tenant.clone()), error.into()),
@@ -134,6 +138,16 @@ fn register(
         }
     }
     Ok(failure)
+}
+
+/// Where the site would rather refuse a job than not record it: whether it can be recorded.
+fn meterable(site: &Site, facts: &Facts, tenants: &Tenants) -> Result<(), String> {
+    match tenants.policy().metering_failure {
+        MeteringFailure::RecordGap => Ok(()),
+        MeteringFailure::RefuseJob => outbox::probe(&site.paths, facts.job_id).map_err(|error| {
+            format!("its usage cannot be recorded on this node: {error}; tell your administrator")
+        }),
+    }
 }
 
 fn unplaced(

@@ -1,0 +1,79 @@
+# `make help` lists the commands, what each proves and how long it takes.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# One plugin for each Slurm major.minor; PLUGIN_VERSIONS="25.05" builds for another.
+PLUGIN_VERSIONS ?= 22.05 24.11 26.05
+SLURM ?= 24.11
+DESTDIR ?=
+prefix ?= /usr
+PLUGINS := target/plugins
+
+.PHONY: help deps build plugins fault-plugins install uninstall lint unit test demo conformance lab bench bench-start bench-sampler
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+deps: ## installs what a build and the tests need, from the distribution's packages (as root)
+	tests/deps
+
+build: ## the daemon, the server and the command, optimised (3 min from nothing)
+	cargo build --release --locked -p tenantryd -p tenantry-server -p tenantry
+
+plugins: ## the plugin, once for each of PLUGIN_VERSIONS (1 min from nothing)
+	@mkdir -p $(PLUGINS)
+	for version in $(PLUGIN_VERSIONS); do \
+	  TENANTRY_SLURM_VERSION=$$version cargo build --release --locked -p spank-tenantry; \
+	  install -m 0755 target/release/libspank_tenantry.so $(PLUGINS)/spank_tenantry-$$version.so; \
+	  strip --strip-debug $(PLUGINS)/spank_tenantry-$$version.so; \
+	done
+
+fault-plugins: ## the plugins with panics on demand, for the tests only
+	@mkdir -p $(PLUGINS)/fault
+	for version in $(PLUGIN_VERSIONS); do \
+	  TENANTRY_SLURM_VERSION=$$version cargo build --release --locked -p spank-tenantry \
+	    --features fault-injection --target-dir target/fault; \
+	  install -m 0755 target/fault/release/libspank_tenantry.so $(PLUGINS)/fault/spank_tenantry-$$version.so; \
+	done
+
+install: ## build and plugins into DESTDIR, for the Slurm of SLURM=YY.MM
+	install -d -m 0755 $(DESTDIR)$(prefix)/{bin,sbin,lib/tenantry,lib/systemd/system,lib/sysusers.d,lib/tmpfiles.d}
+	install -d -m 0755 $(DESTDIR)/etc/tenantry $(DESTDIR)/etc/slurm/plugstack.conf.d
+	install -m 0755 target/release/tenantry $(DESTDIR)$(prefix)/bin/
+	install -m 0755 target/release/tenantryd target/release/tenantry-server $(DESTDIR)$(prefix)/sbin/
+	install -m 0755 $(PLUGINS)/spank_tenantry-*.so $(DESTDIR)$(prefix)/lib/tenantry/
+	ln -sf spank_tenantry-$(SLURM).so $(DESTDIR)$(prefix)/lib/tenantry/spank_tenantry.so
+	install -m 0644 packaging/systemd/*.service $(DESTDIR)$(prefix)/lib/systemd/system/
+	install -m 0644 packaging/sysusers.d/tenantry.conf $(DESTDIR)$(prefix)/lib/sysusers.d/
+	install -m 0644 packaging/tmpfiles.d/tenantry.conf $(DESTDIR)$(prefix)/lib/tmpfiles.d/
+	for file in packaging/config/*.toml; do \
+	  [ -e $(DESTDIR)/etc/tenantry/$${file##*/} ] || install -m 0644 $$file $(DESTDIR)/etc/tenantry/; \
+	done
+	install -m 0644 packaging/plugstack.conf.d/tenantry.conf $(DESTDIR)/etc/slurm/plugstack.conf.d/
+
+lab: ## builds and caches the lab: a kernel, and an image for each Slurm (7 min from nothing)
+	tests/lab/lab all
+
+demo: ## real jobs of two tenants on a real Slurm, billed and compared with the kernel (2 min; 8 from nothing)
+	tests/demo
+
+unit: ## unit, property, interface and golden tests (3 min from nothing)
+	tests/units
+
+lint: ## formatting, clippy, shellcheck, licences
+	tests/lint
+
+conformance: ## the main job on the Slurm of SLURM=YY.MM: billed = kernel, and what may go wrong (4 min)
+	tests/conformance/run --slurm $(SLURM)
+
+test: ## every test, on three Slurm versions; ends with how many passed, failed and were skipped
+	tests/run
+
+bench: bench-start bench-sampler ## both benches
+
+bench-start: ## srun with the plugin against srun without, in pairs; the prolog's and the epilog's own time (3 min)
+	tests/bench/start
+
+bench-sampler: ## a sampling round against a bare open/read loop over the same files (1 min)
+	tests/bench/sampler
