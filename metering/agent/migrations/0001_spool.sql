@@ -8,6 +8,13 @@ CREATE TABLE block (
     UNIQUE (boot_id, sequence)
 ) STRICT;
 
+-- Blocks that the server will never take: kept, whole, for the person who looks into it.
+CREATE TABLE rejected (
+    spooled INTEGER PRIMARY KEY,
+    reason  TEXT NOT NULL,
+    payload BLOB NOT NULL
+) STRICT;
+
 -- The last sequence given out in a boot; it outlives the blocks.
 CREATE TABLE sequence (
     boot_id TEXT    NOT NULL PRIMARY KEY,

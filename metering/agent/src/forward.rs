@@ -29,8 +29,8 @@ pub struct Forwarder {
 /// What became of a block.
 enum Sent {
     Acknowledged,
-    /// The server has another block under its name: an operator must look, the others go on.
-    Conflict,
+    /// The server will never take it: a person must look, the others go on.
+    Never(String),
     /// Try again later.
     NotNow(String),
 }
@@ -80,13 +80,16 @@ impl Forwarder {
             return Ok(false);
         };
         match self.send(&block).await {
-            Sent::Acknowledged => {}
-            Sent::Conflict => tracing::error!(
-                "the server has another block under this block's name; it keeps the first, and an audit event tells both"
-            ),
+            Sent::Acknowledged => self.spool.acknowledge(&block).await,
+            Sent::Never(reason) => {
+                tracing::error!(
+                    "{reason}; the block is put aside in the spool's table `rejected`: report it"
+                );
+                self.spool.reject(&block, &reason).await
+            }
             Sent::NotNow(reason) => return Err(reason),
         }
-        self.spool.acknowledge(&block).await.map_err(|error| describe(&error))?;
+        .map_err(|error| describe(&error))?;
         Ok(true)
     }
 
@@ -96,11 +99,16 @@ impl Forwarder {
             .await
         {
             Ok((StatusCode::OK, _)) => Sent::Acknowledged,
-            Ok((StatusCode::CONFLICT, _)) => Sent::Conflict,
-            Ok((status, text)) => Sent::NotNow(format!(
-                "the server answered {status}: {}",
-                String::from_utf8_lossy(&text).trim_end()
-            )),
+            Ok((status, text)) => {
+                let reason =
+                    format!("the server answered {status}: {}", String::from_utf8_lossy(&text).trim_end());
+                match status {
+                    StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::PAYLOAD_TOO_LARGE => {
+                        Sent::Never(reason)
+                    }
+                    _ => Sent::NotNow(reason),
+                }
+            }
             Err(error) => Sent::NotNow(describe(&error)),
         }
     }

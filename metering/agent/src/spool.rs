@@ -14,7 +14,7 @@ use tenantry_model::{BootId, NodeName};
 /// What the spool cannot do.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// `SQLite` refused.
+    /// SQLite refused.
     #[error("the spool cannot {operation}")]
     Sqlite {
         /// What was tried.
@@ -134,6 +134,27 @@ impl Spool {
             .await
             .map_err(failed("let a block go"))?;
         Ok(())
+    }
+
+    /// Puts a block aside that the server will never take, so that the others go on.
+    ///
+    /// # Errors
+    /// Where it could not be put aside; it stays the next to be sent.
+    pub async fn reject(&self, block: &Spooled, reason: &str) -> Result<(), SpoolError> {
+        let mut tx = self.pool.begin().await.map_err(failed("put a block aside"))?;
+        sqlx::query("INSERT INTO rejected (spooled, reason, payload) VALUES (?, ?, ?)")
+            .bind(block.id)
+            .bind(reason)
+            .bind(&block.payload)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("put a block aside"))?;
+        sqlx::query("DELETE FROM block WHERE spooled = ?")
+            .bind(block.id)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("put a block aside"))?;
+        tx.commit().await.map_err(failed("put a block aside"))
     }
 
     /// Whether an outbox file's entry is in a block already.

@@ -31,7 +31,7 @@ pub enum ClientError {
     /// Nobody answers there.
     #[error(
         "cannot reach the server at {}: see that it runs (systemctl status tenantry-server) \
-         and that the path is right (--socket)", socket.display()
+         and that this is its socket", socket.display()
     )]
     Connect {
         /// The socket.

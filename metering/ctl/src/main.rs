@@ -1,1 +1,89 @@
-fn main() {}
+//! `tenantry`: asks the server about usage, checks the tenants file.
+#![forbid(unsafe_code)]
+
+mod check_config;
+mod csv_report;
+mod error;
+mod table;
+mod usage;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::Error;
+
+/// sysexits(3).
+const EX_USAGE: u8 = 64;
+const EX_DATAERR: u8 = 65;
+const EX_UNAVAILABLE: u8 = 69;
+const EX_OSERR: u8 = 71;
+const EX_IOERR: u8 = 74;
+const EX_PROTOCOL: u8 = 76;
+const EX_NOPERM: u8 = 77;
+const EX_CONFIG: u8 = 78;
+
+/// Usage of tenants and jobs, exact and in full.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Usage(usage::Args),
+    CheckConfig(check_config::Args),
+}
+
+fn code(error: &Error) -> u8 {
+    match error {
+        Error::Client(error) if error.is_answer() => EX_PROTOCOL,
+        Error::Client(_) | Error::Refused { status: 503, .. } => EX_UNAVAILABLE,
+        Error::Refused { status: 401 | 403, .. } => EX_NOPERM,
+        Error::Refused { status: 400..=499, .. } | Error::TooLarge => EX_DATAERR,
+        Error::Refused { .. } | Error::Answer(_) => EX_PROTOCOL,
+        Error::Config(_) | Error::ConfigAlreadySaid => EX_CONFIG,
+        Error::Output(_) => EX_IOERR,
+        Error::System(_) => EX_OSERR,
+    }
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nothing is left to do where even this cannot be written.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match args.command {
+        Command::Usage(args) => usage::run(&args),
+        Command::CheckConfig(args) => check_config::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough: `tenantry usage | head`.
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            if !matches!(error, Error::ConfigAlreadySaid) {
+                say(&error);
+            }
+            ExitCode::from(code(&error))
+        }
+    }
+}
+
+/// The error and its causes in one line.
+fn say(error: &Error) {
+    let mut line = format!("tenantry: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,1 +1,95 @@
-fn main() {}
+//! Takes blocks from the nodes' daemons, keeps the ledger, answers questions about usage.
+#![forbid(unsafe_code)]
+
+mod api;
+mod config;
+mod ingest;
+mod reply;
+mod run;
+mod sockets;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use config::Config;
+
+/// sysexits(3).
+const EX_USAGE: u8 = 64;
+const EX_UNAVAILABLE: u8 = 69;
+const EX_OSERR: u8 = 71;
+const EX_IOERR: u8 = 74;
+const EX_CONFIG: u8 = 78;
+
+/// Takes usage from the nodes' daemons, keeps the ledger, answers readers.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// The settings; without this option a missing file means the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Read the settings, say what is wrong with them, and end
+    #[arg(long)]
+    check_config: bool,
+    /// How log lines on stderr are written; the environment's `RUST_LOG` sets what is logged
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nothing is left to do where even this cannot be written.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let config = match Config::load(args.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, EX_CONFIG),
+    };
+    if args.check_config {
+        return match writeln!(io::stdout(), "ok: {config}") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, EX_IOERR),
+        };
+    }
+    start_log(args.log_format);
+    match run::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ run::Error::Listen(_)) => fail(&error, EX_UNAVAILABLE),
+        Err(error @ (run::Error::Ledger(_) | run::Error::Serve(_))) => fail(&error, EX_IOERR),
+        Err(error @ (run::Error::System(_) | run::Error::Task(_))) => fail(&error, EX_OSERR),
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+/// The error and its causes in one line.
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    let mut line = format!("tenantry-server: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    let _ = writeln!(io::stderr(), "{line}");
+    ExitCode::from(code)
+}

@@ -1,1 +1,276 @@
+//! The ledger: every block a node sent, once, and the usage that follows from it.
+//!
+//! [`Ledger`] is the embedded ledger in SQLite (WAL, `synchronous=FULL`: what was acknowledged is on
+//! the disk). Blocks, usage rows and audit events are only ever added.
+//!
+//! ```
+//! use tenantry_model::{WallTime, block::Receipt};
+//! use tenantry_store::{Filter, Ledger, SentBlock};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let dir = tempfile::tempdir()?;
+//! let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).await?;
+//! let sent = br#"{"key":{"node":"n1","boot_id":"0b0b0b0b-0000-4000-8000-000000000001","sequence":1},"entries":[]}"#;
+//! let block = SentBlock::parse(sent.to_vec())?;
+//! let now: WallTime = "2026-11-22T10:00:00Z".parse()?;
+//! assert_eq!(ledger.ingest(&block, now, "request-1").await?, Receipt::New);
+//! assert_eq!(ledger.ingest(&block, now, "request-2").await?, Receipt::Duplicate);
+//! assert!(ledger.usage(&Filter::default()).await?.usage.is_empty());
+//! # Ok(()) }
+//! ```
 #![forbid(unsafe_code)]
+
+mod ingest;
+mod query;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteExecutor, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use tenantry_model::WallTime;
+use tenantry_model::block::{Block, Entry};
+
+pub use query::{Filter, MOST_RECORDS};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// How long a statement waits for another process that holds the database (an administrator's
+/// `sqlite3`, a backup).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+
+/// Why the ledger did not do what it was asked. The text says what failed; the cause is the source.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be opened or made.
+    #[error("cannot open the ledger {}: its directory must be there, writable to this user", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The database's word.
+        source: sqlx::Error,
+    },
+    /// The file is of a later release.
+    #[error(
+        "the ledger {} has schema {found}, and this program knows schemas up to {known}: \
+         start the release that wrote it, or a later one", path.display()
+    )]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The latest this program knows.
+        known: i64,
+    },
+    /// The file is no ledger, or an unfinished one.
+    #[error("cannot bring the ledger {} to this program's schema", path.display())]
+    Migrate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: MigrateError,
+    },
+    /// A statement failed: busy, full, broken. Nothing was changed; asking again is safe.
+    #[error("the ledger failed to {what}")]
+    Sql {
+        /// What it was to do.
+        what: &'static str,
+        /// The database's word.
+        source: sqlx::Error,
+    },
+    /// A number larger than the ledger's 64-bit signed integers. Nothing was changed.
+    #[error("{what} = {value} does not fit the ledger: it takes up to 9223372036854775807")]
+    OutOfRange {
+        /// Which figure.
+        what: String,
+        /// The number.
+        value: String,
+    },
+    /// What stands in the ledger cannot be read back.
+    #[error("a row of the ledger's table {table} cannot be read: check the file with PRAGMA integrity_check")]
+    Unreadable {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// More records match than one answer holds.
+    #[error("more than {MOST_RECORDS} records match: ask for one tenant or one job")]
+    TooMany,
+}
+
+pub(crate) fn sql(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| StoreError::Sql { what, source }
+}
+
+/// A number on its way into a column.
+pub(crate) fn column(what: &str, value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value)
+        .map_err(|_| StoreError::OutOfRange { what: what.to_owned(), value: value.to_string() })
+}
+
+/// A block and the bytes it came in.
+///
+/// # Invariants
+/// The block is what the bytes say: [`SentBlock::parse`] is the only constructor.
+#[derive(Debug, Clone)]
+pub struct SentBlock {
+    payload: Vec<u8>,
+    block: Block,
+}
+
+impl SentBlock {
+    /// Reads a block's JSON.
+    ///
+    /// # Errors
+    /// Where the bytes are no block.
+    pub fn parse(payload: Vec<u8>) -> Result<Self, serde_json::Error> {
+        let block = serde_json::from_slice(&payload)?;
+        Ok(Self { payload, block })
+    }
+
+    /// What was sent.
+    #[must_use]
+    pub fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// Whether usage rows come from it.
+    fn has_end(&self) -> bool {
+        self.block.entries.iter().any(|entry| matches!(entry, Entry::End(_)))
+    }
+
+    fn sha256(&self) -> Vec<u8> {
+        Sha256::digest(&self.payload).to_vec()
+    }
+}
+
+/// Something a person should look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// When, by the server's clock.
+    pub at: WallTime,
+    /// What happened.
+    pub kind: AuditKind,
+    /// The caller, where the kernel told.
+    pub uid: Option<u32>,
+    /// The request in which it happened.
+    pub correlation_id: String,
+    /// The block, the run or the path it is about.
+    pub subject: String,
+    /// What exactly.
+    pub detail: String,
+}
+
+/// What an [`AuditEvent`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditKind {
+    /// Another block came under a name the ledger has.
+    BlockConflict,
+    /// Another end came for a run that has one of the same or a better quality.
+    EndConflict,
+    /// A run's record was followed by one of a better quality.
+    EndCorrected,
+    /// Somebody without the right to send blocks tried.
+    Refused,
+}
+
+impl AuditKind {
+    const ALL: [Self; 4] = [Self::BlockConflict, Self::EndConflict, Self::EndCorrected, Self::Refused];
+
+    /// Its name in the ledger.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BlockConflict => "block_conflict",
+            Self::EndConflict => "end_conflict",
+            Self::EndCorrected => "end_corrected",
+            Self::Refused => "refused",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// The embedded ledger. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    /// One connection: the database has one writer.
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Ledger {
+    /// Opens the ledger at `path`, makes it where there is none, and brings it to this program's
+    /// schema.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`], [`StoreError::NewerSchema`], [`StoreError::Migrate`].
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let open = |source| StoreError::Open { path: path.to_owned(), source };
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(open)?;
+        MIGRATIONS.run(&writer).await.map_err(|source| migration_error(path, source))?;
+        let options = options.create_if_missing(false).read_only(true);
+        let readers =
+            SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await.map_err(open)?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Writes down something a person should look at.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`]: it is not written.
+    pub async fn audit(&self, event: &AuditEvent) -> Result<(), StoreError> {
+        insert_audit(&self.writer, event).await
+    }
+
+    /// Ends all work and folds the write-ahead log into the database.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+fn migration_error(path: &Path, source: MigrateError) -> StoreError {
+    let path = path.to_owned();
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+    match source {
+        MigrateError::VersionMissing(found) if found > known => {
+            StoreError::NewerSchema { path, found, known }
+        }
+        source => StoreError::Migrate { path, source },
+    }
+}
+
+async fn insert_audit(executor: impl SqliteExecutor<'_>, event: &AuditEvent) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO audit_event (at_unix_usec, kind, uid, correlation_id, subject, detail) \
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(event.at.unix_usec())
+    .bind(event.kind.as_str())
+    .bind(event.uid)
+    .bind(&event.correlation_id)
+    .bind(&event.subject)
+    .bind(&event.detail)
+    .execute(executor)
+    .await
+    .map_err(sql("write an audit event"))?;
+    Ok(())
+}

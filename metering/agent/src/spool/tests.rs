@@ -57,6 +57,21 @@ async fn a_sequence_is_never_given_twice_not_even_after_a_restart_with_an_empty_
 }
 
 #[tokio::test]
+async fn a_block_the_server_will_never_take_is_kept_aside_and_the_next_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&dir, BOOT).await;
+    for usec in [1, 2] {
+        spool.append(vec![entry(usec)], &[]).await.unwrap();
+    }
+    let first = spool.next().await.unwrap().unwrap();
+    spool.reject(&first, "malformed").await.unwrap();
+    assert_eq!(decoded(&spool.next().await.unwrap().unwrap()).key.sequence, 2);
+    let kept: (String, Vec<u8>) =
+        sqlx::query_as("SELECT reason, payload FROM rejected").fetch_one(&spool.pool).await.unwrap();
+    assert_eq!(kept, ("malformed".to_owned(), first.payload));
+}
+
+#[tokio::test]
 async fn an_outbox_file_is_taken_once_until_it_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(&dir, BOOT).await;

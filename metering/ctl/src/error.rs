@@ -1,0 +1,36 @@
+//! Why the command could not do its work.
+
+use std::io;
+
+use tenantry_model::tenants::TenantsError;
+
+use tenantry_client::ClientError;
+
+/// Why the command ended without doing its work. The text says what happened and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No reply.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The server refuses, and says why.
+    #[error("{error}; {next}")]
+    Refused { status: u16, error: String, next: String },
+    /// What came is no answer.
+    #[error("the server's answer cannot be read: server and command may be of different releases")]
+    Answer(#[source] serde_json::Error),
+    /// A total is beyond 128 bits.
+    #[error("the totals do not fit: ask for one tenant or one job")]
+    TooLarge,
+    /// The tenants file has an error.
+    #[error(transparent)]
+    Config(#[from] TenantsError),
+    /// The same, and it was written out already.
+    #[error("the tenants file has an error")]
+    ConfigAlreadySaid,
+    /// Nobody takes the output.
+    #[error("cannot write the output")]
+    Output(#[from] io::Error),
+    /// No runtime.
+    #[error("the system refused what the command needs to start")]
+    System(#[source] io::Error),
+}

@@ -1,0 +1,127 @@
+//! `/etc/tenantry/server.toml`.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Where the settings stand if nobody says otherwise.
+const DEFAULT_FILE: &str = "/etc/tenantry/server.toml";
+
+/// The settings. Every one has a default, and the defaults are safe.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The ledger's file.
+    pub ledger: PathBuf,
+    /// Where daemons send blocks.
+    pub ingest_socket: PathBuf,
+    /// Where readers ask.
+    pub api_socket: PathBuf,
+    /// Who may send blocks.
+    pub ingest_uids: Vec<u32>,
+    /// Who sees everybody's usage; all others see their own.
+    pub reader_uids: Vec<u32>,
+    /// The largest block that is taken.
+    pub max_block_bytes: NonZeroUsize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            ledger: "/var/lib/tenantry-server/ledger.sqlite".into(),
+            ingest_socket: "/run/tenantry-server/ingest.sock".into(),
+            api_socket: "/run/tenantry-server/api.sock".into(),
+            ingest_uids: vec![0],
+            reader_uids: vec![0],
+            max_block_bytes: const { NonZeroUsize::new(16 << 20).unwrap() },
+        }
+    }
+}
+
+/// What is wrong with the settings, where, and what to write instead.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}:{column}: {problem}; {fix}", file.display())]
+pub struct ConfigError {
+    file: PathBuf,
+    line: usize,
+    column: usize,
+    problem: String,
+    fix: &'static str,
+}
+
+impl Config {
+    /// The settings in `file`, or in the default place, where no file means the defaults.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => Ok(Self::default()),
+            Err(error) => Err(ConfigError {
+                file: path.to_owned(),
+                line: 1,
+                column: 1,
+                problem: error.to_string(),
+                fix: "make it a UTF-8 text that this user may read",
+            }),
+        }
+    }
+
+    fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            ConfigError {
+                file: file.to_owned(),
+                line: before.matches('\n').count().saturating_add(1),
+                column: before.chars().rev().take_while(|c| *c != '\n').count().saturating_add(1),
+                problem: error.message().lines().collect::<Vec<_>>().join(" "),
+                fix: "the settings are ledger, ingest_socket, api_socket, ingest_uids, reader_uids \
+                      and max_block_bytes",
+            }
+        })
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the ledger is {}; blocks come to {} from uids {:?}, up to {} bytes each; \
+             readers ask {}, and uids {:?} see everything",
+            self.ledger.display(),
+            self.ingest_socket.display(),
+            self.ingest_uids,
+            self.max_block_bytes,
+            self.api_socket.display(),
+            self.reader_uids,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        assert_eq!(Config::parse(Path::new("server.toml"), ""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_place() {
+        for (text, place) in [
+            ("\n  ledgr = \"/x\"", "server.toml:2:3: unknown field"),
+            ("max_block_bytes = 0", "server.toml:1:19: "),
+            ("ingest_uids = [-1]", "server.toml:1:16: "),
+            ("ingest_uids = 0", "server.toml:1:15: "),
+            ("ledger = ", "server.toml:1:10: "),
+        ] {
+            let said = Config::parse(Path::new("server.toml"), text).unwrap_err().to_string();
+            assert!(said.starts_with(place), "{text:?}: {said}");
+            assert!(said.contains("; the settings are"), "{said}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The daemons' socket: `POST /v1/blocks`.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::Serialize;
+use tenantry_model::block::Receipt;
+use tenantry_store::{AuditEvent, AuditKind, SentBlock};
+
+use crate::reply::{App, CorrelationId, Failure, correlate, method_not_allowed, not_found, quoted_path};
+use crate::sockets::Peer;
+
+/// The socket's paths. Whoever is not among `ingest_uids` is refused at each of them.
+pub fn routes(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/blocks", post(take))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(app.config.max_block_bytes.get()))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), only_daemons))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), correlate))
+        .with_state(app)
+}
+
+/// Stands before everything: nobody else's bytes are read.
+async fn only_daemons(
+    State(app): State<Arc<App>>,
+    ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
+    Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if uid.is_some_and(|uid| app.config.ingest_uids.contains(&uid)) {
+        return next.run(request).await;
+    }
+    let detail = match uid {
+        Some(uid) => format!("uid {uid} may not send blocks"),
+        None => "the kernel did not say who calls".to_owned(),
+    };
+    let subject = format!("{} {}", request.method(), quoted_path(&request));
+    if let Ok(at) = app.now() {
+        let event =
+            AuditEvent { at, kind: AuditKind::Refused, uid, correlation_id, subject, detail: detail.clone() };
+        if let Err(error) = app.ledger.audit(&event).await {
+            tracing::error!(%error, ?event, "an audit event could not be written");
+        }
+    }
+    Failure::new(StatusCode::FORBIDDEN, detail, "the administrator names daemons' uids in ingest_uids")
+        .into_response()
+}
+
+#[derive(Serialize)]
+struct Taken {
+    receipt: Receipt,
+}
+
+async fn take(
+    State(app): State<Arc<App>>,
+    Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Taken>, Failure> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the block has more than {} bytes", app.config.max_block_bytes),
+            "send smaller blocks, or raise max_block_bytes",
+        ),
+        status => Failure::new(status, rejection.body_text(), "send the block again"),
+    })?;
+    let sent = SentBlock::parse(body.into()).map_err(|error| {
+        Failure::new(
+            StatusCode::BAD_REQUEST,
+            format!("this is no block: {error}"),
+            "set the block aside and report it; daemon and server may be of different releases",
+        )
+    })?;
+    let receipt = app.ledger.ingest(&sent, app.now()?, &correlation_id).await?;
+    let key = &sent.block().key;
+    tracing::debug!(node = %key.node, boot = %key.boot_id, sequence = key.sequence, ?receipt, "block");
+    match receipt {
+        Receipt::New | Receipt::Duplicate => Ok(Json(Taken { receipt })),
+        Receipt::Conflict => Err(Failure::new(
+            StatusCode::CONFLICT,
+            format!("another block stands under {}/{}/{}", key.node, key.boot_id, key.sequence),
+            "set the block aside; the administrator finds both hashes in the audit events",
+        )),
+    }
+}

@@ -1,0 +1,193 @@
+//! What both sockets' replies have in common: errors that say what to do, and the name of the
+//! request in the log and in the reply.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Json;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tenantry_model::{Clock, WallTime};
+use tenantry_store::{Ledger, StoreError};
+use tracing::Instrument;
+
+use crate::config::Config;
+use crate::sockets::Peer;
+
+/// What a request is answered with.
+pub struct App {
+    /// The settings.
+    pub config: Config,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The time.
+    pub clock: Box<dyn Clock>,
+    /// Names requests that come without one.
+    pub names: RequestNames,
+}
+
+impl App {
+    /// The time, for rows of the ledger.
+    pub fn now(&self) -> Result<WallTime, Failure> {
+        self.clock.now().map(|now| now.wall).map_err(|error| {
+            tracing::error!(%error, "the clock cannot be read");
+            Failure::unavailable()
+        })
+    }
+}
+
+/// Requests' names: the server's start and a count, so that no two are the same.
+pub struct RequestNames {
+    start: WallTime,
+    count: AtomicU64,
+}
+
+impl RequestNames {
+    /// Names for the server that started at `start`.
+    pub fn new(start: WallTime) -> Self {
+        Self { start, count: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> String {
+        format!("{:x}-{}", self.start.unix_usec(), self.count.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The request's name: the caller's, or one of ours.
+#[derive(Debug, Clone)]
+pub struct CorrelationId(pub String);
+
+const HEADER: &str = "x-correlation-id";
+
+fn is_correlation_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// As much of a path as a line should carry.
+pub fn quoted_path(request: &Request) -> String {
+    request.uri().path().chars().take(128).collect()
+}
+
+/// Gives the request its name, and the log a line about it.
+pub async fn correlate(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let offered = request.headers().get(HEADER).and_then(|value| value.to_str().ok());
+    let id = match offered {
+        Some(text) if is_correlation_id(text) => text.to_owned(),
+        _ => app.names.next(),
+    };
+    let path = quoted_path(&request);
+    let span =
+        tracing::info_span!("request", correlation_id = id, uid = peer.0, method = %request.method(), path);
+    request.extensions_mut().insert(CorrelationId(id.clone()));
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    span.in_scope(|| match status.as_u16() {
+        500.. => tracing::error!(%status, "not served"),
+        400.. => tracing::warn!(%status, "refused"),
+        _ => tracing::debug!(%status, "served"),
+    });
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HEADER, value);
+    }
+    response
+}
+
+/// An error as the caller gets it: `{"error": what happened, "next": what to do}`.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    #[serde(skip)]
+    status: StatusCode,
+    error: String,
+    next: &'static str,
+}
+
+impl Failure {
+    /// An error with a status.
+    pub fn new(status: StatusCode, error: impl Into<String>, next: &'static str) -> Self {
+        Self { status, error: error.into(), next }
+    }
+
+    /// The ledger cannot be used now.
+    pub fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the ledger cannot be used now, and nothing was changed",
+            "try again later; if it stays, the administrator looks at tenantry-server's log",
+        )
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::OutOfRange { .. } => Self::new(
+                StatusCode::BAD_REQUEST,
+                error.to_string(),
+                "set the block aside and report it: no kernel counts so far",
+            ),
+            StoreError::TooMany => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), "add ?tenant= or ?job=")
+            }
+            error => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "the ledger failed");
+                Self::unavailable()
+            }
+        }
+    }
+}
+
+/// For paths there are not.
+pub async fn not_found() -> Failure {
+    Failure::new(
+        StatusCode::NOT_FOUND,
+        "there is no such path here",
+        "readers ask GET /v1/usage on the api socket; daemons POST /v1/blocks to the ingest socket",
+    )
+}
+
+/// For methods a path does not have.
+pub async fn method_not_allowed() -> Failure {
+    Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path does not take this method",
+        "it is GET /v1/usage, and POST /v1/blocks",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callers_name_for_a_request_is_short_and_plain_or_not_taken() {
+        for text in ["a", "0190-ab_c.D", &"x".repeat(64)] {
+            assert!(is_correlation_id(text), "{text:?} was refused");
+        }
+        for text in ["", "a b", "a\nb", "a\"b", "ä", &"x".repeat(65)] {
+            assert!(!is_correlation_id(text), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn no_two_requests_have_one_name() {
+        let names = RequestNames::new(WallTime::from_unix_usec(1_795_000_000_000_000).unwrap());
+        let (first, second) = (names.next(), names.next());
+        assert_ne!(first, second);
+        assert!(is_correlation_id(&first));
+    }
+}

@@ -1,0 +1,401 @@
+//! The ledger on a real file.
+// A test's helpers are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::arithmetic_side_effects, clippy::print_stdout, clippy::print_stderr)]
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use tenantry_model::block::{Block, BlockKey, Entry, Receipt};
+use tenantry_model::job::{Incarnation, JobEnd, Placement, Quality, Registration};
+use tenantry_model::reading::{CpuStat, Pressure, Reading};
+use tenantry_model::usage::{UsageReport, UsageState};
+use tenantry_model::{Bytes, JobId, Moment, Usec, WallTime};
+use tenantry_store::{AuditEvent, AuditKind, Filter, Ledger, SentBlock, StoreError};
+
+const BOOT: &str = "0b0b0b0b-0000-4000-8000-000000000001";
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    ledger: Ledger,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).await.unwrap();
+        Self { dir, ledger }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("ledger.sqlite")
+    }
+
+    async fn take(&self, sequence: u64, entries: Vec<Entry>) -> Receipt {
+        self.try_take(sequence, entries).await.unwrap()
+    }
+
+    async fn try_take(&self, sequence: u64, entries: Vec<Entry>) -> Result<Receipt, StoreError> {
+        self.ledger.ingest(&sent(sequence, entries), moment(1).wall, "test").await
+    }
+
+    async fn report(&self) -> UsageReport {
+        self.ledger.usage(&Filter::default()).await.unwrap()
+    }
+
+    async fn audited(&self) -> Vec<AuditKind> {
+        self.ledger.audit_events(100).await.unwrap().into_iter().map(|event| event.kind).collect()
+    }
+
+    /// As somebody with the file and `sqlite3` would.
+    async fn sql(&self, statement: &str) -> Result<u64, sqlx::Error> {
+        let mut db =
+            SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(self.path())).await?;
+        Ok(sqlx::query(statement).execute(&mut db).await?.rows_affected())
+    }
+}
+
+fn moment(usec: u64) -> Moment {
+    let wall = 1_795_000_000_000_000_i64.checked_add(i64::try_from(usec).unwrap()).unwrap();
+    Moment { wall: WallTime::from_unix_usec(wall).unwrap(), boottime_usec: Usec(usec) }
+}
+
+fn registration(job: u32, tenant: &str, uid: u32) -> Registration {
+    Registration {
+        incarnation: Incarnation {
+            cluster: None,
+            node: "n1".parse().unwrap(),
+            boot_id: BOOT.parse().unwrap(),
+            job_id: JobId(job),
+            began: moment(1_000).wall,
+        },
+        restart_count: None,
+        sluid: None,
+        uid,
+        gid: uid,
+        user: None,
+        account: Some("acme".parse().unwrap()),
+        partition: None,
+        allocated_cpus: Some(2),
+        scope: "system.slice/slurmstepd.scope".into(),
+        began: moment(1_000),
+        placement: Placement::Grafted {
+            tenant: tenant.parse().unwrap(),
+            leaf: "x".into(),
+            mounts: Vec::new(),
+        },
+    }
+}
+
+fn reading(at: u64, cpu: u64) -> Reading {
+    let cpu = CpuStat {
+        usage_usec: Usec(cpu),
+        user_usec: None,
+        system_usec: None,
+        nr_periods: None,
+        nr_throttled: None,
+        throttled_usec: None,
+    };
+    Reading {
+        at: moment(at),
+        cpu: Some(cpu),
+        memory: None,
+        pids: None,
+        io: None,
+        pressure: Pressure::default(),
+    }
+}
+
+fn running(job: u32, at: u64, cpu: u64) -> Entry {
+    Entry::Job { registration: Box::new(registration(job, "acme", 1000)), reading: reading(at, cpu) }
+}
+
+fn end_of(registration: Registration, at: u64, cpu: u64, quality: Quality) -> Entry {
+    let reading = (quality != Quality::Gap).then(|| reading(at, cpu));
+    Entry::End(Box::new(JobEnd { registration, allocation: None, reading, ended: moment(at), quality }))
+}
+
+fn end(job: u32, at: u64, cpu: u64) -> Entry {
+    end_of(registration(job, "acme", 1000), at, cpu, Quality::Exact)
+}
+
+fn tenant(at: u64, cpu: u64) -> Entry {
+    Entry::Tenant { node: "n1".parse().unwrap(), tenant: "acme".parse().unwrap(), reading: reading(at, cpu) }
+}
+
+fn sent(sequence: u64, entries: Vec<Entry>) -> SentBlock {
+    let key = BlockKey { node: "n1".parse().unwrap(), boot_id: BOOT.parse().unwrap(), sequence };
+    SentBlock::parse(serde_json::to_vec(&Block { key, entries }).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_block_counts_once_however_often_it_is_sent() {
+    let it = Fixture::new().await;
+    assert_eq!(it.take(1, vec![end(7, 5_000, 42)]).await, Receipt::New);
+    let before = it.report().await;
+    assert_eq!(it.take(1, vec![end(7, 5_000, 42)]).await, Receipt::Duplicate);
+    assert_eq!(it.report().await, before);
+    assert_eq!(before.usage.len(), 1);
+    assert_eq!(before.usage[0].cpu_usage_usec, Some(Usec(42)));
+    assert_eq!(it.audited().await, []);
+}
+
+#[tokio::test]
+async fn another_block_under_the_same_name_changes_nothing_and_is_audited() {
+    let it = Fixture::new().await;
+    it.take(1, vec![end(7, 5_000, 42)]).await;
+    let before = it.report().await;
+    assert_eq!(it.take(1, vec![end(7, 5_000, 43), end(8, 5_000, 1)]).await, Receipt::Conflict);
+    assert_eq!(it.report().await, before);
+    assert_eq!(it.audited().await, [AuditKind::BlockConflict]);
+}
+
+#[tokio::test]
+async fn an_end_sent_again_in_another_block_is_ignored() {
+    let it = Fixture::new().await;
+    it.take(1, vec![end(7, 5_000, 42)]).await;
+    assert_eq!(it.take(2, vec![end(7, 5_000, 42), end(8, 5_000, 1)]).await, Receipt::New);
+    assert_eq!(it.report().await.usage.len(), 2);
+    assert_eq!(it.audited().await, []);
+}
+
+#[tokio::test]
+async fn a_different_exact_end_is_audited_and_the_first_stays() {
+    let it = Fixture::new().await;
+    it.take(1, vec![end(7, 5_000, 42)]).await;
+    it.take(2, vec![end(7, 5_000, 99)]).await;
+    let report = it.report().await;
+    assert_eq!(report.usage.len(), 1);
+    assert_eq!(report.usage[0].cpu_usage_usec, Some(Usec(42)));
+    assert_eq!(it.audited().await, [AuditKind::EndConflict]);
+}
+
+#[tokio::test]
+async fn an_exact_end_follows_an_estimated_one_as_a_revision_and_not_the_other_way() {
+    let it = Fixture::new().await;
+    let (gap, estimated) = (
+        end_of(registration(7, "acme", 1000), 3_000, 0, Quality::Gap),
+        end_of(registration(7, "acme", 1000), 4_000, 30, Quality::Estimated),
+    );
+    for (sequence, entry) in [gap, estimated.clone(), end(7, 5_000, 42), estimated].into_iter().enumerate() {
+        it.take(u64::try_from(sequence).unwrap() + 1, vec![entry]).await;
+    }
+    let report = it.report().await;
+    assert_eq!(report.usage.len(), 1);
+    assert_eq!((report.usage[0].quality, report.usage[0].cpu_usage_usec), (Quality::Exact, Some(Usec(42))));
+    assert_eq!(
+        it.audited().await,
+        [AuditKind::EndCorrected, AuditKind::EndCorrected, AuditKind::EndConflict]
+    );
+    // Every revision is kept.
+    let mut db = SqliteConnection::connect(&format!("sqlite://{}", it.path().display())).await.unwrap();
+    let kept: Vec<(i64, String, Option<i64>)> =
+        sqlx::query_as("SELECT revision, quality, cpu_usage_usec FROM usage ORDER BY revision")
+            .fetch_all(&mut db)
+            .await
+            .unwrap();
+    let expected = [(1, "gap", None), (2, "estimated", Some(30)), (3, "exact", Some(42))];
+    assert_eq!(kept, expected.map(|(revision, quality, cpu)| (revision, quality.to_owned(), cpu)));
+}
+
+#[tokio::test]
+async fn a_running_job_shows_its_latest_reading_until_it_ends() {
+    let it = Fixture::new().await;
+    it.take(1, vec![running(7, 3_000, 20)]).await;
+    it.take(2, vec![running(7, 2_000, 10)]).await;
+    let report = it.report().await;
+    assert_eq!(report.usage.len(), 1);
+    assert_eq!(
+        (report.usage[0].state, report.usage[0].cpu_usage_usec),
+        (UsageState::Running, Some(Usec(20)))
+    );
+    it.take(3, vec![end(7, 5_000, 42)]).await;
+    it.take(4, vec![running(7, 4_000, 30)]).await;
+    let report = it.report().await;
+    assert_eq!(report.usage.len(), 1);
+    assert_eq!((report.usage[0].state, report.usage[0].cpu_usage_usec), (UsageState::Final, Some(Usec(42))));
+}
+
+#[tokio::test]
+async fn two_runs_under_one_job_id_are_two_records() {
+    let it = Fixture::new().await;
+    let mut second = registration(7, "acme", 1000);
+    second.incarnation.began = moment(9_000).wall;
+    second.began = moment(9_000);
+    it.take(1, vec![end(7, 5_000, 42), end_of(second, 10_000, 1, Quality::Exact)]).await;
+    assert_eq!(it.report().await.usage.len(), 2);
+    let filter = Filter { job: Some(JobId(7)), ..Filter::default() };
+    assert_eq!(it.ledger.usage(&filter).await.unwrap().usage.len(), 2);
+}
+
+#[tokio::test]
+async fn a_tenant_includes_those_that_stand_in_it_and_not_its_namesakes() {
+    let it = Fixture::new().await;
+    let tenants = ["acme", "acme/physics", "acme/physics/x", "acme-2", "acme2", "other"];
+    let entries = tenants
+        .iter()
+        .zip(1..)
+        .map(|(tenant, job)| end_of(registration(job, tenant, 1000 + job), 5_000, 1, Quality::Exact));
+    it.take(1, entries.chain([tenant(2_000, 5), tenant(1_000, 4)]).collect()).await;
+    let names = async |filter: Filter| {
+        let report = it.ledger.usage(&filter).await.unwrap();
+        let names: Vec<_> =
+            report.usage.iter().map(|record| record.tenant.as_ref().unwrap().to_string()).collect();
+        (names.join(" "), report.tenants.len())
+    };
+    let tenant = |name: &str| Filter { tenant: Some(name.parse().unwrap()), ..Filter::default() };
+    assert_eq!(names(tenant("acme")).await, ("acme acme/physics acme/physics/x".into(), 1));
+    assert_eq!(names(tenant("acme/physics")).await, ("acme/physics acme/physics/x".into(), 0));
+    assert_eq!(names(tenant("nobody")).await, (String::new(), 0));
+    // An owner sees his own jobs, and no tenant's counters.
+    assert_eq!(names(Filter { uid: Some(1006), ..Filter::default() }).await, ("other".into(), 0));
+    assert_eq!(names(Filter { uid: Some(1006), ..tenant("acme") }).await, (String::new(), 0));
+    assert_eq!(it.report().await.tenants[0].cpu_usage_usec, Some(Usec(5)));
+}
+
+#[tokio::test]
+async fn nobody_changes_what_was_written() {
+    let it = Fixture::new().await;
+    it.take(1, vec![end(7, 5_000, 42)]).await;
+    it.take(1, vec![]).await;
+    let before = (it.report().await, it.ledger.audit_events(9).await.unwrap());
+    for statement in [
+        "UPDATE usage SET record = '{}'",
+        "DELETE FROM usage",
+        "INSERT OR REPLACE INTO usage (id, node, boot_id, job_id, began_unix_usec, revision, block, record) \
+         VALUES (1, 'n', 'b', 1, 1, 1, 1, '{}')",
+        "REPLACE INTO usage (node, boot_id, job_id, began_unix_usec, revision, block, record) \
+         SELECT node, boot_id, job_id, began_unix_usec, revision, block, '{}' FROM usage",
+        "UPDATE block SET payload = x'00'",
+        "DELETE FROM block",
+        "REPLACE INTO block \
+         (node, boot_id, sequence, payload_sha256, payload, received_unix_usec, correlation_id) \
+         SELECT node, boot_id, sequence, payload_sha256, x'00', 0, '' FROM block",
+        "UPDATE audit_event SET detail = ''",
+        "DELETE FROM audit_event",
+        "REPLACE INTO audit_event SELECT id, 0, kind, uid, correlation_id, subject, '' FROM audit_event",
+    ] {
+        let refused = it.sql(statement).await.expect_err(statement).to_string();
+        assert!(refused.contains("is never"), "{statement}: {refused}");
+    }
+    assert_eq!((it.report().await, it.ledger.audit_events(9).await.unwrap()), before);
+}
+
+#[tokio::test]
+async fn what_was_taken_is_there_after_reopening() {
+    let it = Fixture::new().await;
+    it.take(1, vec![running(7, 3_000, 20), tenant(3_000, 20), end(8, 5_000, 1)]).await;
+    let before = it.report().await;
+    let Fixture { dir, ledger } = it;
+    drop(ledger);
+    let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).await.unwrap();
+    let it = Fixture { dir, ledger };
+    assert_eq!(it.report().await, before);
+    assert_eq!(
+        it.take(1, vec![running(7, 3_000, 20), tenant(3_000, 20), end(8, 5_000, 1)]).await,
+        Receipt::Duplicate
+    );
+}
+
+#[tokio::test]
+async fn a_figure_the_ledger_cannot_hold_is_refused_whole() {
+    let it = Fixture::new().await;
+    let too_large = u64::try_from(i64::MAX).unwrap() + 1;
+    for (sequence, entries) in [
+        (1, vec![end(6, 5_000, 1), end(7, 5_000, too_large)]),
+        (2, vec![running(7, 5_000, too_large)]),
+        (3, vec![tenant(5_000, too_large)]),
+        (too_large, vec![]),
+    ] {
+        let refused = it.try_take(sequence, entries).await.unwrap_err();
+        assert!(matches!(refused, StoreError::OutOfRange { .. }), "{refused}");
+    }
+    assert_eq!(it.report().await, UsageReport { usage: vec![], tenants: vec![] });
+    assert_eq!(it.take(1, vec![end(6, 5_000, 1)]).await, Receipt::New);
+}
+
+#[tokio::test]
+async fn a_record_comes_back_as_it_went_in() {
+    let it = Fixture::new().await;
+    let mut registration = registration(7, "acme", 1000);
+    registration.user = Some("a\"'\\\u{1f600}\n".into());
+    registration.incarnation.cluster = Some("c1".parse().unwrap());
+    let Entry::End(mut end) = end_of(registration, 5_000, 9_007_199_254_740_993, Quality::Exact) else {
+        unreachable!()
+    };
+    end.allocation =
+        Some(tenantry_model::job::Allocation { cpus: Some(3), memory: Some(Bytes(5 * Bytes::MIB)) });
+    it.take(1, vec![Entry::End(end.clone())]).await;
+    assert_eq!(it.report().await.usage, [tenantry_usage::record_of_end(&end)]);
+}
+
+#[tokio::test]
+async fn a_ledger_of_a_later_release_is_refused_with_what_to_do() {
+    let it = Fixture::new().await;
+    it.sql(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (999, 'later', 1, x'00', 0)",
+    )
+    .await
+    .unwrap();
+    let refused = Ledger::open(&it.path()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::NewerSchema { found: 999, .. }), "{refused:?}");
+    assert!(refused.to_string().contains("start the release that wrote it"));
+}
+
+#[tokio::test]
+async fn an_audit_event_comes_back_as_it_went_in() {
+    let it = Fixture::new().await;
+    let event = AuditEvent {
+        at: moment(1).wall,
+        kind: AuditKind::Refused,
+        uid: Some(65534),
+        correlation_id: "c-1".into(),
+        subject: "POST /v1/blocks".into(),
+        detail: "uid 65534 may not send blocks".into(),
+    };
+    it.ledger.audit(&event).await.unwrap();
+    assert_eq!(it.ledger.audit_events(9).await.unwrap(), [event]);
+}
+
+/// What a daemon may send: job readings, an end, that end again.
+fn a_days_blocks() -> Vec<Vec<Entry>> {
+    vec![
+        vec![running(1, 2_000, 10), running(2, 2_000, 10), tenant(2_000, 20)],
+        vec![running(1, 3_000, 20), end(2, 3_500, 30)],
+        vec![running(1, 4_000, 30), running(3, 4_000, 5), tenant(4_000, 65)],
+        vec![end_of(registration(1, "acme", 1000), 4_500, 30, Quality::Estimated), end(2, 3_500, 30)],
+        vec![end(1, 5_000, 40), running(3, 5_000, 6), tenant(5_000, 76)],
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn resends_in_any_order_give_the_same_report(
+        resends in prop::collection::vec(0_usize..5, 0..10),
+        order in Just((0_usize..5).collect::<Vec<_>>()).prop_shuffle(),
+        reopen_after in 0_usize..15,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let blocks = a_days_blocks();
+            let straight = Fixture::new().await;
+            for (entries, sequence) in blocks.iter().zip(1..) {
+                straight.take(sequence, entries.clone()).await;
+            }
+            let mut shuffled = Fixture::new().await;
+            for (step, at) in resends.iter().chain(&order).enumerate() {
+                shuffled.take(u64::try_from(*at).unwrap() + 1, blocks[*at].clone()).await;
+                if step == reopen_after {
+                    shuffled.ledger = Ledger::open(&shuffled.path()).await.unwrap();
+                }
+            }
+            assert_eq!(shuffled.report().await, straight.report().await);
+            let audited = shuffled.audited().await;
+            assert!(!audited.contains(&AuditKind::BlockConflict));
+        });
+    }
+}
