@@ -3,11 +3,11 @@
 
 use spank::Hook;
 
-/// Panics in the hook that `/run/tenantry/panic-in` names.
+/// Panics in the hook that `/run/tenantry-panic-in` names.
 #[cfg(feature = "fault-injection")]
 #[expect(clippy::panic, reason = "it is what this is for")]
 pub fn point(hook: Hook) {
-    let named = std::fs::read_to_string("/run/tenantry/panic-in");
+    let named = std::fs::read_to_string("/run/tenantry-panic-in");
     if named.is_ok_and(|name| name.trim_ascii() == hook.name()) {
         panic!("fault injected into {hook}");
     }

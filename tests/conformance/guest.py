@@ -92,7 +92,8 @@ class Guest:
         make = ["make", "-s", "-C", str(ROOT), "install", f"DESTDIR={stage}", f"SLURM={self.slurm}"]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         self.build_oracle(stage)
-        self.sh("cp -a --no-preserve=ownership /host/stage/. / && mkdir -pm 1777 /var/log/oracle")
+        self.sh("cp -a --no-preserve=ownership /host/stage/. / && mkdir -p /var/log/oracle && touch /var/log/oracle/tasks /var/log/oracle/epilog"
+                " && chmod 666 /var/log/oracle/*")
         self.write("/etc/tenantry/tenants.toml", TENANTS)
         self.write("/etc/tenantry/tenantryd.toml", "sample_interval_ms = 1000\n")
         self.sh("systemd-sysusers && systemd-tmpfiles --create /usr/lib/tmpfiles.d/tenantry.conf && systemctl daemon-reload"

@@ -107,10 +107,10 @@ def panic_harms_one_job(c, g):
     slurmd = g.sh("pgrep -x slurmd")
     expected = {"job_prolog": "FAILED", "step_init": "FAILED", "task_init": "FAILED", "job_epilog": "COMPLETED"}
     for hook, outcome in expected.items():
-        g.write("/run/tenantry/panic-in", hook)
+        g.write("/run/tenantry-panic-in", hook)
         job = work.sbatch(g, "alice", "", "echo ran")
         work.settle(g)
-        g.sh("rm /run/tenantry/panic-in")
+        g.sh("rm /run/tenantry-panic-in")
         output = g.sh(f"cat /home/alice/out.{job}")
         c.equal(f"a panic in {hook}: the job is {outcome}", work.state(g, job), outcome)
         c.equal(f"a panic in {hook}: whether its program ran", "ran" in output.split(), outcome == "COMPLETED")

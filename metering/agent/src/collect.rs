@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use tenantry_model::block::Entry;
-use tenantry_model::job::{Allocation, Incarnation, JobEnd, Paths, Placement, Quality, Registration};
+use tenantry_model::job::{Allocation, Incarnation, JobEnd, Paths, Placement, Quality};
 use tenantry_model::reading::Reading;
 use tenantry_model::{Clock, SystemClock, durable};
 use tokio::sync::Notify;
@@ -30,6 +30,7 @@ const ROUNDS_WITHOUT_GROUP: u32 = 3;
 #[derive(Debug, Default)]
 struct Seen {
     last: Option<Reading>,
+    /// How many rounds in a row the kernel said that its group is not there.
     rounds_without_group: u32,
 }
 
@@ -97,17 +98,19 @@ impl Collector {
     }
 
     fn remember(&mut self, jobs: &[Registered], entries: &[Entry]) {
-        let mut seen = std::mem::take(&mut self.seen);
-        for Registered { registration, .. } in jobs.iter().filter(|job| is_grafted(&job.registration)) {
-            let mut job = seen.remove(&registration.incarnation).unwrap_or_default();
-            job.rounds_without_group = job.rounds_without_group.saturating_add(1);
+        let mut before = std::mem::take(&mut self.seen);
+        for Registered { registration, .. } in jobs {
+            let Placement::Grafted { leaf, .. } = &registration.placement else { continue };
+            let mut job = before.remove(&registration.incarnation).unwrap_or_default();
+            let gone = self.sampler.is_gone(leaf);
+            job.rounds_without_group = if gone { job.rounds_without_group.saturating_add(1) } else { 0 };
             self.seen.insert(registration.incarnation.clone(), job);
         }
         for entry in entries {
             if let Entry::Job { registration, reading } = entry
                 && let Some(job) = self.seen.get_mut(&registration.incarnation)
             {
-                *job = Seen { last: Some(reading.clone()), rounds_without_group: 0 };
+                job.last = Some(reading.clone());
             }
         }
     }
@@ -162,8 +165,4 @@ impl Collector {
         self.spool.forget(&names).await?;
         Ok(())
     }
-}
-
-fn is_grafted(registration: &Registration) -> bool {
-    matches!(registration.placement, Placement::Grafted { .. })
 }

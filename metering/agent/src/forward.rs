@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::describe;
 use crate::spool::{Spool, Spooled};
 
 /// How long the first wait after a failure is; it doubles up to [`LONGEST_WAIT`].
@@ -112,14 +113,4 @@ impl Forwarder {
             Err(error) => Sent::NotNow(describe(&error)),
         }
     }
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

@@ -100,3 +100,14 @@ fn boot_id() -> Result<BootId> {
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot id")?;
     Ok(text.trim_ascii().parse()?)
 }
+
+/// An error with its causes, for a log line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

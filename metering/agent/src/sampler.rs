@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
+use std::path::Path;
+
 use tenantry_cgroup::{GroupPath, GroupReader, Result, Root, tenant};
 use tenantry_model::block;
 use tenantry_model::job::{Placement, Registration};
 use tenantry_model::reading::Reading;
 use tenantry_model::{Clock, NodeName, TenantPath};
+
+use crate::describe;
 
 /// Keeps a reader for each group from round to round.
 pub struct Sampler {
@@ -56,12 +60,18 @@ impl Sampler {
         entries
     }
 
+    /// Whether the kernel says that a group is not there. One that cannot be read may be.
+    #[must_use]
+    pub fn is_gone(&self, group: &Path) -> bool {
+        GroupPath::new(group).and_then(|group| self.root.exists(&group)).is_ok_and(|exists| !exists)
+    }
+
     fn read(&mut self, group: &GroupPath) -> Option<Reading> {
         match self.try_read(group) {
             // A group that is there has a cpu.stat; one that is gone has nothing.
             Ok(reading) => reading.cpu.is_some().then_some(reading),
             Err(error) => {
-                tracing::error!(%group, "cannot read a group: {error}");
+                tracing::error!(%group, "{}", describe(&error));
                 None
             }
         }

@@ -130,7 +130,7 @@ fn register(
     }
     match &registration.placement {
         Placement::Refused { reason } => {
-            spank::log::info(&format!("job {}: refused: {reason}", facts.job_id))
+            spank::log::info(&format!("job {}: refused: {reason}", facts.job_id));
         }
         Placement::Unisolated { .. } => {}
         Placement::Grafted { tenant, leaf, .. } => {
@@ -206,7 +206,7 @@ fn close_leftover(site: &Site, records: &JobRecords) {
             epilog::close(site, records, registration);
         }
         Err(error) => {
-            spank::log::error(&format!("cannot read {}: {error}", records.registration().display()))
+            spank::log::error(&format!("cannot read {}: {error}", records.registration().display()));
         }
     }
 }
