@@ -51,7 +51,7 @@ async fn daemon(config: Config) -> Result<()> {
     let boot_id = boot_id()?;
     let root = Root::open(&config.cgroup_root).context("cannot open the cgroup tree")?;
     let spool = Spool::open(&config.spool, config.node_name.clone(), boot_id).await.with_context(|| {
-        format!("cannot open the spool {}: its records stay; see tenantryd(8)", config.spool.display())
+        format!("cannot open the spool {}, whose records stay as they are", config.spool.display())
     })?;
     say_tenants(&config);
 

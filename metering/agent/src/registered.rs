@@ -30,7 +30,7 @@ pub fn find(paths: &Paths) -> io::Result<Vec<Registered>> {
                 // The prolog is about to write it, or the epilog has just removed it.
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(file = %records.registration().display(), %error, "cannot read a registration")
+                    tracing::error!(file = %records.registration().display(), %error, "cannot read a registration");
                 }
             }
         }

@@ -83,7 +83,7 @@ async fn an_outbox_file_is_taken_once_until_it_is_forgotten() {
     assert!(spool.has_taken(&file).await.unwrap());
     assert!(spool.append(vec![entry(1)], std::slice::from_ref(&file)).await.is_err(), "taken twice");
     assert_eq!(decoded(&spool.next().await.unwrap().unwrap()).key.sequence, 1);
-    spool.forget(&[file.clone()]).await.unwrap();
+    spool.forget(std::slice::from_ref(&file)).await.unwrap();
     assert!(!spool.has_taken(&file).await.unwrap());
 }
 

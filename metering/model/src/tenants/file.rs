@@ -63,7 +63,7 @@ impl Source<'_> {
             self.error(
                 error.span().unwrap_or_default(),
                 error.message().lines().collect::<Vec<_>>().join(" "),
-                "the file takes [policy] and [tenants.\"NAME\"] tables, see tenants.toml(5)",
+                "the file takes [policy] and [tenants.\"NAME\"] tables, as packaging/config/tenants.toml shows",
             )
         })
     }
@@ -275,7 +275,7 @@ fn toml_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn unreadable(file: &Path, error: &io::Error) -> TenantsError {
     let fix = match error.kind() {
-        io::ErrorKind::NotFound => "write it, from the example in /usr/share/doc/tenantry",
+        io::ErrorKind::NotFound => "write it: packaging/config/tenants.toml is a commented example",
         io::ErrorKind::PermissionDenied => "run as root, or make it readable to you",
         _ => "make it a readable UTF-8 text",
     };
