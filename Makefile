@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help deps build plugins fault-plugins install uninstall lint unit test demo conformance lab bench bench-start bench-sampler
+.PHONY: help deps build plugins fault-plugins install lint unit test demo conformance lab bench bench-start bench-sampler
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile

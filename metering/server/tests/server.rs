@@ -93,7 +93,7 @@ fn spawn_ready(dir: &Path) -> Child {
     let child = command(dir).env("NOTIFY_SOCKET", &notify).stderr(Stdio::null()).spawn().unwrap();
     let mut said = [0; 64];
     let len = manager.recv(&mut said).unwrap();
-    assert_eq!(&said[..len], b"READY=1");
+    assert_eq!(said[..len].trim_ascii_end(), b"READY=1");
     child
 }
 
@@ -310,7 +310,7 @@ fn a_mistake_in_the_settings_is_named_with_its_place() {
 fn the_ledger_and_the_daemons_door_are_private_and_the_readers_door_is_open() {
     let server = Server::start("");
     let mode = |name: &str| fs::metadata(server.path(name)).unwrap().permissions().mode() & 0o777;
-    assert_eq!([mode("ledger.sqlite"), mode("ingest.sock"), mode("api.sock")], [0o600, 0o600, 0o666]);
+    assert_eq!([mode("ledger.sqlite"), mode("ingest.sock"), mode("api.sock")], [0o600, 0o660, 0o666]);
     assert_eq!(mode("ledger.sqlite-wal"), 0o600);
 }
 

@@ -55,10 +55,9 @@ fn refused(reason: &str) -> Failure {
 
 fn judge(step: &Step<'_>) -> Result<Verdict, Failure> {
     let job = JobId(step.job_id()?);
-    let own = graft::own_group()?;
-    let scope = scope::of(&own)
-        .ok_or_else(|| Failure::new(format!("slurmstepd is in {own}, outside any slurmstepd.scope")))?;
     let paths = Paths::default();
+    // Without a scope there is no proctrack/cgroup, and the prolog found none either.
+    let Some(scope) = scope::of(&graft::own_group()?) else { return Ok(unregistered(&paths, job)) };
     let records = paths.job(scope.as_path(), job);
     let Some(registration) = durable::read_json::<Registration>(&records.registration())? else {
         return Ok(unregistered(&paths, job));
@@ -77,9 +76,9 @@ fn unregistered(paths: &Paths, job: JobId) -> Verdict {
     let policy = tenants::in_force(paths).map(|(tenants, _)| tenants.policy()).unwrap_or_default();
     match policy.isolation_failure {
         IsolationFailure::RunUnisolated => Verdict::Unisolated,
-        IsolationFailure::FailJob | IsolationFailure::DrainNode => {
-            Verdict::Refused(format!("job {job} is not registered on this node; slurmd's log there says why"))
-        }
+        IsolationFailure::FailJob | IsolationFailure::DrainNode => Verdict::Refused(format!(
+            "job {job} is not registered on this node; slurmd's log there says why, unless PrologFlags=RunInJob keeps slurmd from calling the plugin"
+        )),
     }
 }
 
