@@ -19,20 +19,20 @@ fn read_fixture(kernel: &str) -> Reading {
 
 #[test]
 fn a_reading_holds_what_the_kernel_of_the_lab_wrote() {
-    let reading = read_fixture("7.2-uml");
+    let reading = read_fixture("7.3-uml");
     let memory = reading.memory.unwrap();
-    assert_eq!(reading.cpu_usage(), Some(Usec(4_214_000)));
-    assert_eq!(memory.peak, Some(Bytes(33_882_112)));
+    assert_eq!(reading.cpu_usage(), Some(Usec(10_995_123)));
+    assert_eq!(memory.peak, Some(Bytes(115_560_448)));
     assert_eq!(memory.oom_kill, Some(1));
-    assert_eq!(reading.pids.unwrap().peak, Some(9));
+    assert_eq!(reading.pids.unwrap().peak, Some(68));
     let device = DeviceId("98:0".into());
-    assert_eq!(reading.io.unwrap()[&device].wbytes, Bytes(20_975_616));
-    assert_eq!(reading.pressure.cpu_some_usec, Some(Usec(1_404_223)));
+    assert_eq!(reading.io.unwrap()[&device].wbytes, Bytes(16_384));
+    assert_eq!(reading.pressure.cpu_some_usec, Some(Usec(10_633_298)));
 }
 
 #[test]
 fn what_an_older_kernel_does_not_offer_is_absent() {
-    let reading = read_fixture("5.14");
+    let reading = read_fixture("reduced");
     let memory = reading.memory.unwrap();
     assert_eq!(memory.current, Some(Bytes(1_269_760)));
     assert_eq!((memory.peak, memory.swap_current), (None, None));
