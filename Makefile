@@ -33,8 +33,8 @@ fault-plugins: ## the plugins with panics on demand, for the tests only
 	@mkdir -p $(PLUGINS)/fault
 	for version in $(PLUGIN_VERSIONS); do \
 	  TENANTRY_SLURM_VERSION=$$version cargo build --release --locked -p spank-tenantry \
-	    --features fault-injection --target-dir target/fault; \
-	  install -m 0755 target/fault/release/libspank_tenantry.so $(PLUGINS)/fault/spank_tenantry-$$version.so; \
+	    --features fault-injection; \
+	  install -m 0755 target/release/libspank_tenantry.so $(PLUGINS)/fault/spank_tenantry-$$version.so; \
 	done
 
 install: ## build and plugins into DESTDIR, for the Slurm of SLURM=YY.MM
