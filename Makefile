@@ -72,7 +72,7 @@ test: ## every test, on three Slurm versions; ends with how many passed, failed 
 
 bench: bench-start bench-sampler ## both benches
 
-bench-start: ## srun with the plugin against srun without, in pairs; the prolog's and the epilog's own time (3 min)
+bench-start: ## srun with the plugin against srun without, in pairs; the prolog's and the epilog's own time (5 min)
 	tests/bench/start
 
 bench-sampler: ## a sampling round against a bare open/read loop over the same files (1 min)
