@@ -68,13 +68,17 @@ def sacct(guest):
 
     `array` is the job id as people write it without its task: `7` for `7_3`, `8+0` for a component."""
     columns = "JobIDRaw,JobID,JobName,State,ExitCode,Account,User,CPUTimeRAW"
-    rows = []
-    for line in guest.sh(f"sacct -nPXaD -S 2020-01-01 -o {columns}").splitlines():
-        raw, job, name, state_, code, account, user, cpu = line.split("|")
-        if state_ in ("PENDING", ""):
+    rows, line = [], ""
+    for part in guest.sh(f"sacct -nPXaD -S 2020-01-01 -o {columns}").split("\n"):
+        # An account's name may hold a newline.
+        line = f"{line}\n{part}" if line else part
+        if line.count("|") < columns.count(","):
             continue
-        rows.append({"job": int(raw), "array": job.split("_")[0], "name": name, "state": state_.split(" ")[0],
-                     "exit": code, "account": account, "user": user, "cpu_s": int(cpu)})
+        raw, job, name, state_, code, account, user, cpu = line.split("|")
+        line = ""
+        if state_ not in ("PENDING", ""):
+            rows.append({"job": int(raw), "array": job.split("_")[0], "name": name, "state": state_.split(" ")[0],
+                         "exit": code, "account": account, "user": user, "cpu_s": int(cpu)})
     return rows
 
 

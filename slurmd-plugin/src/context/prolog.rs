@@ -21,12 +21,12 @@ use crate::site::Site;
 /// Why a job could not be put under its tenant.
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
-    /// The job cannot be identified.
+    /// Slurm did not say which job it is.
+    #[error(transparent)]
+    Spank(#[from] spank::Error),
+    /// Slurm did not say on which node it is.
     #[error(transparent)]
     Facts(#[from] MissingFact),
-    /// There is no tenants file, and never was a good one.
-    #[error(transparent)]
-    Tenants(#[from] TenantsError),
     /// slurmd made no scope.
     #[error(
         "no slurmstepd.scope of {0} in the cgroup tree: Tenantry needs CgroupPlugin=cgroup/v2 and ProctrackType=proctrack/cgroup"
@@ -42,7 +42,6 @@ pub enum IsolationError {
 
 /// The hook. Its failure drains the node, so it fails only where the site chose that.
 pub fn run(site: Result<Site, Error>, job: &JobScript<'_>) -> Outcome {
-    let facts = Facts::new(job.job_id()?, job.uid()?, job.gid()?, |name| job.var(name));
     let in_force = tenants::in_force(&Paths::default());
     if let Ok((_, Some(stale))) = &in_force {
         spank::log::error(&format!("{stale}; the last good tenants file stays in force"));
@@ -51,12 +50,16 @@ pub fn run(site: Result<Site, Error>, job: &JobScript<'_>) -> Outcome {
     let tenants = in_force.map(|(tenants, _)| tenants);
     let placed = site
         .map_err(IsolationError::from)
-        .and_then(|site| register(&site, &facts?, tenants, policy.isolation_failure));
+        .and_then(|site| register(&site, &facts_of(job)?, tenants, policy.isolation_failure));
     match placed {
         Ok(None) => Ok(()),
         Ok(Some(failure)) => fail(policy.isolation_failure, failure),
         Err(error) => fail(policy.isolation_failure, Failure::from(error)),
     }
+}
+
+fn facts_of(job: &JobScript<'_>) -> Result<Facts, IsolationError> {
+    Ok(Facts::new(job.job_id()?, job.uid()?, job.gid()?, |name| job.var(name))?)
 }
 
 fn fail(policy: IsolationFailure, failure: Failure) -> Outcome {
@@ -87,20 +90,7 @@ fn register(
     close_leftover(site, &records);
 
     let began = site.now()?;
-    let (placement, failure) = match tenants {
-        Err(error) => unplaced(policy, None, IsolationError::from(error).into()),
-        Ok(tenants) => match place(facts, &tenants)
-            .map_err(|refusal| refusal.to_string())
-            .and_then(|tenant| meterable(site, facts, &tenants).map(|()| tenant))
-        {
-            // Not a failure of isolation: the site's own answer.
-            Err(reason) => (Placement::Refused { reason }, None),
-            Ok(tenant) => match graft_job(site, facts, &scope, tenant, &tenants) {
-                Ok(placement) => (placement, None),
-                Err(error) => unplaced(policy, Some(tenant.clone()), error.into()),
-            },
-        },
-    };
+    let (placement, failure) = decide(site, facts, &scope, tenants, policy);
     let registration = Registration {
         incarnation: Incarnation {
             cluster: facts.cluster.clone(),
@@ -138,6 +128,32 @@ fn register(
         }
     }
     Ok(failure)
+}
+
+/// The tenant's group with the job's in it, or what is in its place and why.
+fn decide(
+    site: &Site,
+    facts: &Facts,
+    scope: &GroupPath,
+    tenants: Result<Tenants, TenantsError>,
+    policy: IsolationFailure,
+) -> (Placement, Option<Failure>) {
+    let tenants = match tenants {
+        Ok(tenants) => tenants,
+        Err(error) => return unplaced(policy, None, error.into()),
+    };
+    let tenant = match place(facts, &tenants) {
+        Ok(tenant) => tenant,
+        // Not a failure of isolation: the site's own answer. So is the next.
+        Err(refusal) => return (Placement::Refused { reason: refusal.to_string() }, None),
+    };
+    if let Err(reason) = meterable(site, facts, &tenants) {
+        return (Placement::Refused { reason }, None);
+    }
+    match graft_job(site, facts, scope, tenant, &tenants) {
+        Ok(placement) => (placement, None),
+        Err(error) => unplaced(policy, Some(tenant.clone()), error.into()),
+    }
 }
 
 /// Where the site would rather refuse a job than not record it: whether it can be recorded.
