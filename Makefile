@@ -37,7 +37,7 @@ fault-plugins: ## the plugins with panics on demand, for the tests only
 	  install -m 0755 target/release/libspank_tenantry.so $(PLUGINS)/fault/spank_tenantry-$$version.so; \
 	done
 
-install: ## build and plugins into DESTDIR, for the Slurm of SLURM=YY.MM
+install: ## what build and plugins made, into DESTDIR, for the Slurm of SLURM=YY.MM
 	install -d -m 0755 $(DESTDIR)$(prefix)/{bin,sbin,lib/tenantry,lib/systemd/system,lib/sysusers.d,lib/tmpfiles.d}
 	install -d -m 0755 $(DESTDIR)/etc/tenantry $(DESTDIR)/etc/slurm/plugstack.conf.d
 	install -m 0755 target/release/tenantry $(DESTDIR)$(prefix)/bin/
@@ -55,7 +55,7 @@ install: ## build and plugins into DESTDIR, for the Slurm of SLURM=YY.MM
 lab: ## builds and caches the lab: a kernel, and an image for each Slurm (7 min from nothing)
 	tests/lab/lab all
 
-demo: ## real jobs of two tenants on a real Slurm, billed and compared with the kernel (2 min; 8 from nothing)
+demo: ## real jobs of two tenants on a real Slurm, billed and compared with the kernel (2 min; 20 from nothing)
 	tests/demo
 
 unit: ## unit, property, interface and golden tests (3 min from nothing)

@@ -39,7 +39,7 @@ def identity_cannot_be_chosen(c, g):
         groups = g.sh(f"cat /home/alice/out.{job}").split()
         c.check(f"with {how} the job stays in its tenant", len(groups) == 2 and all("/tenant_acme/job_" in one for one in groups), groups)
         c.equal(f"with {how} its tenant pays", [row["tenant"] for row in billed(g, job)], ["acme"])
-    odd = {"../x": "dots", "a'b\"c": "quotes", "x y": "space", "n\nl": "newline", "y" * 200: "200 bytes"}
+    odd = {"../x": "dots", "a'b\"c": "quotes", "x y": "space", "n\nl": "newline", "y" * 300: "300 bytes"}
     for name, what in odd.items():
         g.write("/tmp/odd", name)
         made = g.run('sacctmgr -iQ add account "$(cat /tmp/odd)" && sacctmgr -iQ add user mallory account="$(cat /tmp/odd)"')
