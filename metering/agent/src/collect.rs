@@ -127,7 +127,10 @@ impl Collector {
             let job = registration.incarnation.job_id;
             tracing::error!(%job, "the job's group is gone without final counters; its last reading closes it, marked estimated");
             let allocation: Option<Allocation> =
-                durable::read_json(&records.allocation()).unwrap_or_default();
+                durable::read_json(&records.allocation()).unwrap_or_else(|error| {
+                    tracing::error!(%job, %error, "cannot read the job's allocation, which stays unknown");
+                    None
+                });
             let quality = if seen.last.is_some() { Quality::Estimated } else { Quality::Gap };
             let ended = match &seen.last {
                 Some(reading) => reading.at,
