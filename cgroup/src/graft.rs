@@ -63,7 +63,7 @@ fn bind(root: &Root, leaf: &GroupPath, mount_point: &GroupPath) -> Result<()> {
 /// Takes off every mount on the mount point, should there be more than one.
 fn unbind(root: &Root, mount_point: &GroupPath) -> Result<()> {
     let target = root.path().join(mount_point.as_path());
-    for _ in mounts()?.iter().filter(|mount| mount.at == target) {
+    for _ in mount_points()?.iter().filter(|mounted| **mounted == target) {
         umount2(&target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).map_err(|errno| Error::Io {
             operation: "unmount",
             path: mount_point.as_path().to_owned(),
@@ -78,25 +78,16 @@ fn of_fd(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
-/// A cgroup mount of this process's mount namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
-    /// The group that shows there, from the cgroup root: `/system.slice/…/tenant_acme/job_7`.
-    pub group: PathBuf,
-    /// Where it is mounted.
-    pub at: PathBuf,
-}
-
-/// The cgroup mounts of this process's mount namespace.
+/// Where cgroups are mounted in this process's mount namespace.
 ///
 /// # Errors
 /// Where `/proc/self/mountinfo` cannot be read.
-pub fn mounts() -> Result<Vec<Mount>> {
+fn mount_points() -> Result<Vec<PathBuf>> {
     let proc_error = |source| Error::Proc { file: "/proc/self/mountinfo", source };
     let mounts =
         procfs::process::Process::myself().and_then(|process| process.mountinfo()).map_err(proc_error)?;
     let cgroups = mounts.into_iter().filter(|mount| mount.fs_type == "cgroup2");
-    Ok(cgroups.map(|mount| Mount { group: mount.root.into(), at: mount.mount_point }).collect())
+    Ok(cgroups.map(|mount| mount.mount_point).collect())
 }
 
 /// The group this process is in.

@@ -1,10 +1,8 @@
 //! This node: where things stand on it, and its clock.
 
-use std::io;
-
 use tenantry_cgroup::{Error, Root};
 use tenantry_model::job::Paths;
-use tenantry_model::{BootId, Clock, Moment, SystemClock};
+use tenantry_model::{Clock, Moment, SystemClock};
 
 /// What every context needs of the node.
 pub struct Site {
@@ -32,11 +30,5 @@ impl Site {
     /// Now.
     pub fn now(&self) -> Result<Moment, Error> {
         self.clock.now().map_err(Error::Clock)
-    }
-
-    /// The boot.
-    pub fn boot_id() -> io::Result<BootId> {
-        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-        text.trim_ascii().parse().map_err(io::Error::other)
     }
 }

@@ -48,7 +48,7 @@ pub fn run(config: Config) -> Result<()> {
 }
 
 async fn daemon(config: Config) -> Result<()> {
-    let boot_id = boot_id()?;
+    let boot_id = BootId::current().context("cannot read the boot id")?;
     let root = Root::open(&config.cgroup_root).context("cannot open the cgroup tree")?;
     let spool = Spool::open(&config.spool, config.node_name.clone(), boot_id).await.with_context(|| {
         format!("cannot open the spool {}, whose records stay as they are", config.spool.display())
@@ -93,12 +93,6 @@ fn say_tenants(config: &Config) {
         Ok((_, Some(stale))) => tracing::error!("{stale}; the last good tenants file stays in force"),
         Err(error) => tracing::error!("{error}; jobs are refused until there is a good tenants file"),
     }
-}
-
-fn boot_id() -> Result<BootId> {
-    let text =
-        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot id")?;
-    Ok(text.trim_ascii().parse()?)
 }
 
 /// An error with its causes, for a log line.

@@ -105,6 +105,17 @@ text_id! {
     |text| text.len() == 36 && text.chars().all(|c| c == '-' || c.is_ascii_digit() || ('a'..='f').contains(&c))
 }
 
+impl BootId {
+    /// The boot this runs in.
+    ///
+    /// # Errors
+    /// Where the kernel does not say.
+    pub fn current() -> std::io::Result<Self> {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        text.trim_ascii().parse().map_err(std::io::Error::other)
+    }
+}
+
 text_id! {
     /// Slurm's sortable job id (25.11 and later), the name of a job's directory since 26.05.
     Sluid, "SLUID", "it is 1 to 32 of A-Z, a-z and 0-9", |text| is_word(text, 32, "")

@@ -9,7 +9,7 @@ use tenantry_cgroup::{Error, GroupPath, graft, tenant};
 use tenantry_model::durable;
 use tenantry_model::job::{Incarnation, JobRecords, Paths, Placement, Registration};
 use tenantry_model::tenants::{self, IsolationFailure, Limits, MeteringFailure, Tenants, TenantsError};
-use tenantry_model::{NodeName, TenantPath};
+use tenantry_model::{BootId, NodeName, TenantPath};
 
 use crate::context::epilog;
 use crate::facts::{Facts, MissingFact};
@@ -95,7 +95,7 @@ fn register(
         incarnation: Incarnation {
             cluster: facts.cluster.clone(),
             node: facts.node.clone(),
-            boot_id: Site::boot_id().map_err(IsolationError::Record)?,
+            boot_id: BootId::current().map_err(IsolationError::Record)?,
             job_id: facts.job_id,
             began: began.wall,
         },
