@@ -96,6 +96,7 @@ impl GroupReader {
                 memory_some_usec: pread(files.memory_pressure.as_ref(), buffer).and_then(some_total),
                 io_some_usec: pread(files.io_pressure.as_ref(), buffer).and_then(some_total),
             },
+            network: None,
         })
     }
 }

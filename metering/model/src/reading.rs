@@ -28,6 +28,9 @@ pub struct Reading {
     /// `cpu.pressure`, `memory.pressure`, `io.pressure`.
     #[serde(default, skip_serializing_if = "Pressure::is_absent")]
     pub pressure: Pressure,
+    /// What its sockets sent and received, where the group has counters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkStat>,
 }
 
 /// `cpu.stat`.
@@ -105,6 +108,28 @@ pub struct Pressure {
     pub memory_some_usec: Option<Usec>,
     /// `some total` of `io.pressure`.
     pub io_some_usec: Option<Usec>,
+}
+
+/// IP packets of a group's sockets, counted by BPF at the socket: headers included, RDMA not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkStat {
+    /// To and from other hosts.
+    pub wire: Traffic,
+    /// Over the loopback interface: never leaves the node.
+    pub loopback: Traffic,
+}
+
+/// Bytes and packets, in and out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Bytes received.
+    pub rx_bytes: Bytes,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: Bytes,
+    /// Packets sent.
+    pub tx_packets: u64,
 }
 
 impl Pressure {

@@ -2,9 +2,13 @@
 //!
 //! A file with an error is refused whole, with its line and what to write instead.
 
+mod devices;
 mod file;
+mod network;
 
+pub use devices::{DeviceAccess, DeviceKind, DeviceRule};
 pub use file::in_force;
+pub use network::{AclOperation, AclRule, AclVerdict, NetworkPolicy};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -105,6 +105,7 @@ fn reading(at: u64, cpu: u64) -> Reading {
         pids: None,
         io: None,
         pressure: Pressure::default(),
+        network: None,
     }
 }
 

@@ -42,7 +42,15 @@ fn registration() -> Registration {
 }
 
 fn bare_reading(at: u64) -> Reading {
-    Reading { at: moment(at), cpu: None, memory: None, pids: None, io: None, pressure: Pressure::default() }
+    Reading {
+        at: moment(at),
+        cpu: None,
+        memory: None,
+        pids: None,
+        io: None,
+        pressure: Pressure::default(),
+        network: None,
+    }
 }
 
 fn end(reading: Option<Reading>, allocation: Option<Allocation>, ended: u64) -> JobEnd {

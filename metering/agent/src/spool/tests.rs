@@ -11,8 +11,15 @@ async fn open(dir: &tempfile::TempDir, boot: &str) -> Spool {
 
 fn entry(usec: i64) -> Entry {
     let at = Moment { wall: WallTime::from_unix_usec(usec).unwrap(), boottime_usec: Usec(7) };
-    let reading =
-        Reading { at, cpu: None, memory: None, pids: None, io: None, pressure: Pressure::default() };
+    let reading = Reading {
+        at,
+        cpu: None,
+        memory: None,
+        pids: None,
+        io: None,
+        pressure: Pressure::default(),
+        network: None,
+    };
     Entry::Tenant { node: "n1".parse().unwrap(), tenant: "acme".parse().unwrap(), reading }
 }
 
