@@ -18,8 +18,8 @@ help: ## this list
 deps: ## installs what a build and the tests need, from the distribution's packages (as root)
 	tests/deps
 
-build: ## the daemon, the server and the command, optimised (3 min from nothing)
-	cargo build --release --locked -p tenantryd -p tenantry-server -p tenantry
+build: ## the daemons, the server and the command, optimised (3 min from nothing)
+	cargo build --release --locked -p tenantryd -p tenantry-warden -p tenantry-server -p tenantry
 
 plugins: ## the plugin, once for each of PLUGIN_VERSIONS (1 min from nothing)
 	@mkdir -p $(PLUGINS)
@@ -41,7 +41,7 @@ install: ## what build and plugins made, into DESTDIR, for the Slurm of SLURM=YY
 	install -d -m 0755 $(DESTDIR)$(prefix)/{bin,sbin,lib/tenantry,lib/systemd/system,lib/sysusers.d,lib/tmpfiles.d}
 	install -d -m 0755 $(DESTDIR)/etc/tenantry $(DESTDIR)/etc/slurm/plugstack.conf.d
 	install -m 0755 target/release/tenantry $(DESTDIR)$(prefix)/bin/
-	install -m 0755 target/release/tenantryd target/release/tenantry-server $(DESTDIR)$(prefix)/sbin/
+	install -m 0755 target/release/{tenantryd,tenantry-warden,tenantry-server} $(DESTDIR)$(prefix)/sbin/
 	install -m 0755 $(PLUGINS)/spank_tenantry-*.so $(DESTDIR)$(prefix)/lib/tenantry/
 	ln -sf spank_tenantry-$(SLURM).so $(DESTDIR)$(prefix)/lib/tenantry/spank_tenantry.so
 	install -m 0644 packaging/systemd/*.service $(DESTDIR)$(prefix)/lib/systemd/system/

@@ -17,13 +17,27 @@ use crate::{Error, GroupPath, Result, Root};
 /// The group that keeps a leaf from being removed as empty.
 pub const SENTINEL: &str = "tenantry";
 
+/// A step of a graft that is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The leaf is there.
+    Leaf,
+    /// And the sentinel in it.
+    Sentinel,
+    /// A mount point is there.
+    MountPoint,
+    /// And the leaf is bound over it.
+    Bound,
+}
+
 /// Makes `leaf` and binds it over each of `mount_points`. On an error nothing is left of it.
+/// `done` is told each step: whoever dies there leaves what [`undo`] removes.
 ///
 /// # Errors
 /// [`Error::Exists`] where the leaf is there already; any step's error.
-pub fn graft(root: &Root, leaf: &GroupPath, mount_points: &[GroupPath]) -> Result<()> {
+pub fn graft(root: &Root, leaf: &GroupPath, mount_points: &[GroupPath], done: impl Fn(Step)) -> Result<()> {
     root.make(leaf)?;
-    let made = make(root, leaf, mount_points);
+    let made = make(root, leaf, mount_points, done);
     if made.is_err() {
         // The error to report is the first one; what this leaves, the next attempt finds and removes.
         let _ = undo(root, leaf, mount_points);
@@ -31,11 +45,15 @@ pub fn graft(root: &Root, leaf: &GroupPath, mount_points: &[GroupPath]) -> Resul
     made
 }
 
-fn make(root: &Root, leaf: &GroupPath, mount_points: &[GroupPath]) -> Result<()> {
+fn make(root: &Root, leaf: &GroupPath, mount_points: &[GroupPath], done: impl Fn(Step)) -> Result<()> {
+    done(Step::Leaf);
     root.make(&leaf.child(SENTINEL)?)?;
+    done(Step::Sentinel);
     for mount_point in mount_points {
         root.ensure(mount_point)?;
+        done(Step::MountPoint);
         bind(root, leaf, mount_point)?;
+        done(Step::Bound);
     }
     Ok(())
 }
@@ -53,7 +71,11 @@ pub fn undo(root: &Root, leaf: &GroupPath, mount_points: &[GroupPath]) -> Result
     root.remove(leaf)
 }
 
-fn bind(root: &Root, leaf: &GroupPath, mount_point: &GroupPath) -> Result<()> {
+/// Binds a leaf over a mount point, both of which are there.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn bind(root: &Root, leaf: &GroupPath, mount_point: &GroupPath) -> Result<()> {
     let (from, to) = (root.open_dir(leaf)?, root.open_dir(mount_point)?);
     mount(Some(&of_fd(&from)), &of_fd(&to), None::<&Path>, MsFlags::MS_BIND, None::<&Path>).map_err(|errno| {
         Error::Io { operation: "mount on", path: mount_point.as_path().to_owned(), source: errno.into() }
@@ -63,7 +85,7 @@ fn bind(root: &Root, leaf: &GroupPath, mount_point: &GroupPath) -> Result<()> {
 /// Takes off every mount on the mount point, should there be more than one.
 fn unbind(root: &Root, mount_point: &GroupPath) -> Result<()> {
     let target = root.path().join(mount_point.as_path());
-    for _ in mount_points()?.iter().filter(|mounted| **mounted == target) {
+    for _ in mounts(root)?.iter().filter(|mount| mount.point == *mount_point) {
         umount2(&target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).map_err(|errno| Error::Io {
             operation: "unmount",
             path: mount_point.as_path().to_owned(),
@@ -78,16 +100,29 @@ fn of_fd(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
-/// Where cgroups are mounted in this process's mount namespace.
+/// A group that is mounted over another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// What is mounted.
+    pub group: GroupPath,
+    /// Where.
+    pub point: GroupPath,
+}
+
+/// The groups that are mounted below the root, in this process's mount namespace.
 ///
 /// # Errors
 /// Where `/proc/self/mountinfo` cannot be read.
-fn mount_points() -> Result<Vec<PathBuf>> {
+pub fn mounts(root: &Root) -> Result<Vec<Mount>> {
     let proc_error = |source| Error::Proc { file: "/proc/self/mountinfo", source };
-    let mounts =
+    let all =
         procfs::process::Process::myself().and_then(|process| process.mountinfo()).map_err(proc_error)?;
-    let cgroups = mounts.into_iter().filter(|mount| mount.fs_type == "cgroup2");
-    Ok(cgroups.map(|mount| mount.mount_point).collect())
+    let below = |mount: procfs::process::MountInfo| {
+        let point = GroupPath::new(mount.mount_point.strip_prefix(root.path()).ok()?).ok()?;
+        let group = GroupPath::new(mount.root.trim_start_matches('/')).ok()?;
+        (mount.fs_type == "cgroup2").then_some(Mount { group, point })
+    };
+    Ok(all.into_iter().filter_map(below).collect())
 }
 
 /// The group this process is in.

@@ -174,6 +174,26 @@ impl Root {
         File::from(opened).write_all(text.as_bytes()).map_err(|error| failed("write", &path, error))
     }
 
+    /// The processes directly in the group; none where it is not there.
+    ///
+    /// # Errors
+    /// Where `cgroup.procs` cannot be read.
+    pub fn processes(&self, group: &GroupPath) -> Result<Vec<u32>> {
+        let text = self.read(group, "cgroup.procs")?.unwrap_or_default();
+        Ok(parse::words(&text).filter_map(parse::number).filter_map(|pid| u32::try_from(pid).ok()).collect())
+    }
+
+    /// Moves a process, all its threads, into the group. One that has ended counts as moved.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn admit(&self, group: &GroupPath, pid: u32) -> Result<()> {
+        match self.write(group, "cgroup.procs", &pid.to_string()) {
+            Err(Error::Io { source, .. }) if source.raw_os_error() == Some(nix::libc::ESRCH) => Ok(()),
+            admitted => admitted,
+        }
+    }
+
     /// Whether any process is in the group or below it; `None` where the group is not there.
     ///
     /// # Errors

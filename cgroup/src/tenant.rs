@@ -36,6 +36,17 @@ pub fn group(scope: &GroupPath, tenant: &TenantPath) -> Result<GroupPath> {
     tenant.segments().try_fold(scope.clone(), |group, segment| group.child(format!("{PREFIX}{segment}")))
 }
 
+/// The tenant whose group has this name in the group of `outer`; `None` where it is no tenant's.
+#[must_use]
+pub fn named(outer: Option<&TenantPath>, name: &str) -> Option<TenantPath> {
+    let segment = name.strip_prefix(PREFIX)?;
+    match outer {
+        None => segment.parse(),
+        Some(outer) => format!("{outer}/{segment}").parse(),
+    }
+    .ok()
+}
+
 /// Makes the tenant's group and those it stands in, enables the controllers down to it, and sets
 /// the limits of each level. What is so already is left alone.
 ///

@@ -1,6 +1,7 @@
 //! `spank_tenantry.so`: puts every Slurm job under its tenant, and keeps its final counters.
 //!
-//! This file only exports hooks. What each does stands in `context/`, who pays in [`placement`].
+//! This file only exports hooks. What each does stands in `context/`, and what that means for the
+//! node in `tenantry_isolation`, which the warden shares.
 //!
 //! | hook | does | if it fails |
 //! |---|---|---|
@@ -12,24 +13,21 @@
 //! No step is refused in `step_init`: for a batch step Slurm would answer by draining the node.
 
 mod context;
-mod facts;
 mod fault;
-mod outbox;
-mod placement;
-mod scope;
-mod site;
+mod log;
+mod option;
 
 use std::ffi::CStr;
 
-use spank::{Hook, JobScript, OnPanic, Outcome, Plugin, Step, Task};
+use spank::{Hook, JobScript, OnPanic, Outcome, Plugin, PluginOption, Step, Task};
 
 use crate::context::{epilog, prolog, step};
-use crate::site::Site;
 
 struct Tenantry;
 
 impl Plugin for Tenantry {
     const NAME: &'static CStr = c"tenantry";
+    const OPTIONS: &'static [PluginOption] = &[option::TENANT];
 
     fn on_panic(hook: Hook) -> OnPanic {
         match hook {
@@ -43,12 +41,12 @@ impl Plugin for Tenantry {
 
     fn job_prolog(job: &JobScript<'_>) -> Outcome {
         fault::point(Hook::JobProlog);
-        prolog::run(Site::system(), job)
+        prolog::run(job)
     }
 
     fn job_epilog(job: &JobScript<'_>) -> Outcome {
         fault::point(Hook::JobEpilog);
-        epilog::run(Site::system(), job);
+        epilog::run(job);
         Ok(())
     }
 

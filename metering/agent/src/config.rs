@@ -110,13 +110,9 @@ impl Config {
 }
 
 fn host_name() -> NodeName {
-    let full = nix::unistd::gethostname().unwrap_or_default();
-    let full = full.to_string_lossy();
-    let short = full.split('.').next().unwrap_or_default();
-    short
-        .parse()
-        .or_else(|_| "localhost".parse())
-        .unwrap_or_else(|_| unreachable!("localhost is a node name"))
+    NodeName::of_this_host()
+        .or_else(|| "localhost".parse().ok())
+        .unwrap_or_else(|| unreachable!("localhost is a node name"))
 }
 
 #[cfg(test)]

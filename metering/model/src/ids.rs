@@ -105,6 +105,15 @@ text_id! {
     |text| text.len() == 36 && text.chars().all(|c| c == '-' || c.is_ascii_digit() || ('a'..='f').contains(&c))
 }
 
+impl NodeName {
+    /// The host's name up to its first dot: Slurm's own default. `None` where that is no node name.
+    #[must_use]
+    pub fn of_this_host() -> Option<Self> {
+        let full = nix::unistd::gethostname().ok()?;
+        full.to_str()?.split('.').next()?.parse().ok()
+    }
+}
+
 impl BootId {
     /// The boot this runs in.
     ///

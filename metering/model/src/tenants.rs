@@ -10,7 +10,7 @@ pub use devices::{DeviceAccess, DeviceKind, DeviceRule};
 pub use file::in_force;
 pub use network::{AclOperation, AclRule, AclVerdict, NetworkPolicy};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,10 @@ pub struct Tenants {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
     accounts: Vec<AccountPattern>,
+    /// Who may choose it with `--tenant`: names of users.
+    users: BTreeSet<String>,
+    /// And of Unix groups.
+    groups: BTreeSet<String>,
     /// What it may use on one node, all its jobs and tenants together.
     pub limits: Limits,
 }
@@ -58,7 +62,7 @@ pub struct Limits {
 }
 
 /// What happens when something fails: design choices a site makes once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Policy {
     /// A job whose account no tenant claims.
@@ -70,6 +74,32 @@ pub struct Policy {
     /// A job whose usage cannot be recorded.
     #[serde(rename = "metering_failure")]
     pub metering_failure: MeteringFailure,
+    /// A limit, device list or network policy that the kernel here cannot enforce.
+    #[serde(rename = "unenforceable")]
+    pub unenforceable: Unenforceable,
+    /// How a job gets into its tenant.
+    #[serde(rename = "placement")]
+    pub placement: PlacementMode,
+    /// What a user's last job on a node leaves in shared memory and System V IPC.
+    #[serde(rename = "shared_memory")]
+    pub shared_memory: Residue,
+    /// The same for `/tmp` and `/var/tmp`.
+    #[serde(rename = "tmp")]
+    pub tmp: Residue,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            unclaimed_accounts: Unclaimed::Refuse,
+            isolation_failure: IsolationFailure::FailJob,
+            metering_failure: MeteringFailure::RecordGap,
+            unenforceable: Unenforceable::IsolationFailure,
+            placement: PlacementMode::Graft,
+            shared_memory: Residue::Remove,
+            tmp: Residue::Keep,
+        }
+    }
 }
 
 /// A job whose account no tenant claims.
@@ -105,6 +135,39 @@ pub enum MeteringFailure {
     RecordGap,
     /// The job's steps are refused.
     RefuseJob,
+}
+
+/// What the kernel here cannot enforce.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unenforceable {
+    /// As if the job could not be put under its tenant.
+    #[default]
+    IsolationFailure,
+    /// The job runs without it, which is logged.
+    RunWithout,
+}
+
+/// How a job gets into its tenant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlacementMode {
+    /// Its group stands in the tenant's, and is mounted where Slurm looks for it.
+    #[default]
+    Graft,
+    /// Its group stays where Slurm makes it; the tenant's CPU, pids and IO limits are shared out
+    /// over its jobs.
+    Siblings,
+}
+
+/// What a user's jobs leave behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Residue {
+    /// It goes with the last job the user has on the node.
+    Remove,
+    /// It stays.
+    Keep,
 }
 
 /// An account a tenant claims: a name, or a glob of `*` (any characters) and `?` (one).
@@ -242,6 +305,14 @@ impl Tenants {
                 self.default_tenant().ok_or_else(|| NoTenant::Unclaimed { account: account.clone() })
             }
         }
+    }
+
+    /// Whether a user may choose a tenant with `--tenant`: exactly this one, not those in it.
+    #[must_use]
+    pub fn may_choose(&self, tenant: &TenantPath, user: &str, groups: &[String]) -> bool {
+        self.tenants.get(tenant).is_some_and(|tenant| {
+            tenant.users.contains(user) || groups.iter().any(|group| tenant.groups.contains(group))
+        })
     }
 
     /// Where unclaimed accounts go, if the policy lets them go anywhere.

@@ -4,12 +4,11 @@ use std::sync::OnceLock;
 
 use spank::{Failure, Outcome, Step};
 use tenantry_cgroup::{GroupPath, graft};
+use tenantry_isolation::scope;
 use tenantry_model::durable;
 use tenantry_model::job::{Allocation, JobRecords, Paths, Placement, Registration};
 use tenantry_model::tenants::{self, IsolationFailure};
 use tenantry_model::{Bytes, JobId};
-
-use crate::scope;
 
 /// What `init` found. Unset: it did not get to an end.
 static VERDICT: OnceLock<Verdict> = OnceLock::new();

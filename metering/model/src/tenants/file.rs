@@ -1,6 +1,6 @@
 //! Text to [`Tenants`], with the place of every mistake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -30,6 +30,10 @@ struct RawFile {
 struct RawTenant {
     #[serde(default)]
     accounts: Vec<Spanned<String>>,
+    #[serde(default)]
+    users: BTreeSet<String>,
+    #[serde(default)]
+    groups: BTreeSet<String>,
     cpu_weight: Option<Spanned<i64>>,
     cpu_max: Option<Spanned<String>>,
     memory_low: Option<Spanned<String>>,
@@ -174,7 +178,8 @@ impl Collector {
             }
             accounts.push(pattern);
         }
-        let tenant = Tenant { accounts, limits: source.limits(raw)? };
+        let (users, groups) = (raw.users.clone(), raw.groups.clone());
+        let tenant = Tenant { accounts, users, groups, limits: source.limits(raw)? };
         let here = source.error(name.span(), String::new(), String::new());
         if let Some((_, before)) = self.tenants.insert(path.clone(), (tenant, here)) {
             let problem =

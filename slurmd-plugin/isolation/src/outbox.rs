@@ -8,9 +8,14 @@ use tenantry_model::JobId;
 use tenantry_model::durable;
 use tenantry_model::job::{JobEnd, Paths};
 
-/// Where an entry was put, or what kept it from both places.
-pub fn put(paths: &Paths, end: &JobEnd) -> Result<(), Lost> {
-    let [disk, memory] = paths.outboxes();
+use crate::Site;
+
+/// Puts an entry where the daemon finds it: on the disk or, where that takes none, in memory.
+///
+/// # Errors
+/// [`Lost`], where neither takes it.
+pub fn put(site: &Site, end: &JobEnd) -> Result<(), Lost> {
+    let [disk, memory] = site.paths.outboxes();
     let first = match put_in(&disk, end) {
         Ok(()) => return Ok(()),
         Err(error) => error,
@@ -18,7 +23,7 @@ pub fn put(paths: &Paths, end: &JobEnd) -> Result<(), Lost> {
     // The disk is full or broken: in memory the entry survives all but the node.
     match put_in(&memory, end) {
         Ok(()) => {
-            spank::log::error(&format!(
+            site.error(&format!(
                 "cannot write to {}: {first}; the final counters of job {} are kept in {} until the disk takes \
                  them: make room on it",
                 disk.display(),
@@ -32,6 +37,9 @@ pub fn put(paths: &Paths, end: &JobEnd) -> Result<(), Lost> {
 }
 
 /// Whether the outbox takes entries now: a file of the size of one is written and removed.
+///
+/// # Errors
+/// What kept it from that.
 pub fn probe(paths: &Paths, job: JobId) -> io::Result<()> {
     const ENTRY_BYTES: usize = 4 << 10;
     let [disk, _] = paths.outboxes();
@@ -42,7 +50,7 @@ pub fn probe(paths: &Paths, job: JobId) -> io::Result<()> {
 
 /// Neither place took the entry.
 #[derive(Debug, thiserror::Error)]
-#[error("no outbox takes the final counters: {first}; {second}")]
+#[error("no outbox takes the final counters: {first}; {second}; make room on the disk")]
 pub struct Lost {
     first: io::Error,
     second: io::Error,

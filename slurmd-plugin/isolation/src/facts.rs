@@ -6,7 +6,8 @@ use tenantry_model::ids::Sluid;
 use tenantry_model::{AccountName, ClusterName, JobId, NodeName};
 
 /// The job as slurmd describes it in the prolog's own environment. slurmd sets these after
-/// anything a user could have put there, from the credential that slurmctld signed.
+/// anything a user could have put there, from the credential that slurmctld signed. Only
+/// `requested` is the user's.
 ///
 /// The account stays as Slurm gave it: whether it is acceptable is [`crate::placement`]'s to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Facts {
     pub sluid: Option<Sluid>,
     /// `SLURM_JOB_CPUS_PER_NODE`, where all nodes have the same.
     pub cpus: Option<u32>,
+    /// `--tenant`: the user's wish, and no more than that.
+    pub requested: Option<String>,
 }
 
 /// A fact without which no job can be placed.
@@ -41,7 +44,7 @@ pub struct Facts {
 pub struct MissingFact(&'static str);
 
 impl Facts {
-    /// From the ids SPANK gives and the prolog's environment.
+    /// From the ids SPANK gives, the user's `--tenant`, and the prolog's environment.
     ///
     /// # Errors
     /// Where the node's name is missing.
@@ -49,6 +52,7 @@ impl Facts {
         job_id: u32,
         uid: u32,
         gid: u32,
+        requested: Option<OsString>,
         var: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, MissingFact> {
         let text = |name: &str| {
@@ -72,6 +76,7 @@ impl Facts {
                 .and_then(|count| count.parse().ok()),
             sluid: text("SLURM_JOB_SLUID").and_then(|sluid| sluid.parse().ok()),
             cpus: text("SLURM_JOB_CPUS_PER_NODE").as_deref().and_then(cpus_on_every_node),
+            requested: requested.map(|name| name.to_string_lossy().into_owned()),
         })
     }
 
@@ -99,7 +104,7 @@ mod tests {
     use super::*;
 
     fn facts(vars: &[(&str, &str)]) -> Result<Facts, MissingFact> {
-        Facts::new(7, 2001, 2001, |name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into()))
+        Facts::new(7, 2001, 2001, None, |name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into()))
     }
 
     #[test]

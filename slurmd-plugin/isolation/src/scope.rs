@@ -18,31 +18,52 @@ const DEEPEST_SLICE: usize = 4;
 /// Where a slice cannot be listed.
 pub fn find(root: &Root, node: &NodeName) -> Result<Option<GroupPath>> {
     let own = format!("{node}_{SCOPE}");
-    let mut shared = None;
+    let all = all(root)?;
+    let named = |name: &str| all.iter().find(|scope| scope.name() == name).cloned();
+    Ok(named(&own).or_else(|| named(SCOPE)))
+}
+
+/// Every scope on this machine: one for each slurmd.
+///
+/// # Errors
+/// Where a slice cannot be listed.
+pub fn all(root: &Root) -> Result<Vec<GroupPath>> {
+    let mut scopes = Vec::new();
     let mut slices = root.top()?;
     for _ in 0..DEEPEST_SLICE {
         let mut deeper = Vec::new();
-        for slice in slices.iter().filter(|group| group.name().as_encoded_bytes().ends_with(b".slice")) {
+        for slice in slices.iter().filter(|group| is_slice(group)) {
             for group in root.children(slice)? {
-                if group.name() == own.as_str() {
-                    return Ok(Some(group));
-                }
-                if group.name() == SCOPE {
-                    shared = Some(group.clone());
-                }
-                deeper.push(group);
+                let found = if is_scope(&group) { &mut scopes } else { &mut deeper };
+                found.push(group);
             }
         }
         slices = deeper;
     }
-    Ok(shared)
+    Ok(scopes)
+}
+
+/// The node whose slurmd a scope is, where its name tells.
+#[must_use]
+pub fn node(scope: &GroupPath) -> Option<NodeName> {
+    scope.name().to_str()?.strip_suffix(SCOPE)?.strip_suffix('_')?.parse().ok()
+}
+
+fn is_slice(group: &GroupPath) -> bool {
+    group.name().as_encoded_bytes().ends_with(b".slice")
+}
+
+/// `slurmstepd.scope`, or `<node>_slurmstepd.scope`.
+fn is_scope(group: &GroupPath) -> bool {
+    let node = group.name().to_str().and_then(|name| name.strip_suffix(SCOPE));
+    node.is_some_and(|node| node.is_empty() || node.ends_with('_'))
 }
 
 /// The scope a group stands in.
 pub fn of(group: &GroupPath) -> Option<GroupPath> {
     let mut at = Some(group.clone());
     while let Some(group) = at {
-        if group.name().as_encoded_bytes().ends_with(SCOPE.as_bytes()) {
+        if is_scope(&group) {
             return Some(group);
         }
         at = group.parent();

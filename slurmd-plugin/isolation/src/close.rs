@@ -1,0 +1,174 @@
+//! A job's end on this node: by its epilog, by the next prolog of its id, or by the warden.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use tenantry_cgroup::{GroupPath, GroupReader, graft};
+use tenantry_model::durable;
+use tenantry_model::job::{Allocation, JobEnd, JobRecords, Paths, Placement, Quality, Registration};
+use tenantry_model::reading::Reading;
+use tenantry_model::{JobId, NodeName};
+
+use crate::{Error, Site, fault, lock, namespace, outbox, residue, scope};
+
+/// How long the last processes may take to die after SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the epilog does. It has nothing to fail with: what it cannot finish stays registered, for
+/// the next prolog of the job and for the warden.
+pub fn end(site: &Site, node: Option<&NodeName>, job: JobId) {
+    match try_end(site, node, job) {
+        Ok(true) => {}
+        // The plugin was installed while the job ran.
+        Ok(false) => {
+            (site.say)(crate::Severity::Verbose, &format!("job {job}: no registration, nothing to close"));
+        }
+        Err(error) => {
+            site.error(&format!("job {job}: {}; it stays registered until that is mended", error.describe()));
+        }
+    }
+}
+
+fn try_end(site: &Site, node: Option<&NodeName>, job: JobId) -> Result<bool, Error> {
+    namespace::enter_the_nodes()?;
+    let scope = match node {
+        Some(node) => scope::find(&site.root, node)?,
+        None => None,
+    };
+    let Some(scope) = scope else { return Ok(false) };
+    let records = site.paths.job(scope.as_path(), job);
+    if !records.dir.exists() {
+        return Ok(false);
+    }
+    let _lock = lock::take(&records.dir).map_err(Error::record("lock", &records.dir))?;
+    let Some(registration) = registration(&records)? else {
+        // Its prolog died before it was registered, and no step of it was let in.
+        return Ok(false);
+    };
+    registered(site, &records, registration)?;
+    Ok(true)
+}
+
+/// A job's registration, if it has one.
+///
+/// # Errors
+/// Where there is one that cannot be read.
+pub fn registration(records: &JobRecords) -> Result<Option<Registration>, Error> {
+    durable::read_json(&records.registration()).map_err(Error::record("read", records.registration()))
+}
+
+/// Ends a registered job, whose lock is held: what is left of it is killed, its final counters are
+/// durable in the outbox, its group is gone, and then its records are.
+///
+/// # Errors
+/// What could not be done; all that follows it is not done, and can be done later.
+pub fn registered(site: &Site, records: &JobRecords, registration: Registration) -> Result<(), Error> {
+    let job = registration.incarnation.job_id;
+    let uid = registration.uid;
+    let allocation = durable::read_json::<Allocation>(&records.allocation()).unwrap_or_else(|error| {
+        site.error(&format!("job {job}: cannot read its allocation, which stays unknown: {error}"));
+        None
+    });
+    match &registration.placement {
+        Placement::Grafted { leaf, mounts, .. } => {
+            let (leaf, mounts) = (GroupPath::new(leaf)?, groups(mounts)?);
+            let (reading, quality) = final_reading(site, &leaf)?;
+            fault::step("close: killed");
+            keep(site, registration, allocation, reading, quality)?;
+            fault::step("close: kept");
+            graft::undo(&site.root, &leaf, &mounts)?;
+            fault::step("close: undone");
+        }
+        // Never in a group of ours: the times and the allocation are all there is.
+        Placement::Unisolated { .. } | Placement::Refused { .. } => {
+            keep(site, registration, allocation, None, Quality::Gap)?;
+        }
+    }
+    residue::leave(site, uid, || remove_records(&site.paths, records))
+}
+
+/// Group paths from what a registration holds.
+///
+/// # Errors
+/// Where one names no group.
+pub fn groups(paths: &[impl AsRef<Path>]) -> tenantry_cgroup::Result<Vec<GroupPath>> {
+    paths.iter().map(GroupPath::new).collect()
+}
+
+/// Kills what is left and reads until nothing moves: a task's last moment may be charged just
+/// after it has left the group.
+fn final_reading(site: &Site, leaf: &GroupPath) -> Result<(Option<Reading>, Quality), Error> {
+    const PAUSE: Duration = Duration::from_millis(1);
+    const READINGS: usize = 20;
+    if !site.root.exists(leaf)? {
+        return Ok((None, Quality::Gap));
+    }
+    site.root.kill(leaf, PATIENCE)?;
+    let mut reader = GroupReader::open(&site.root, leaf)?;
+    let mut last = reader.read(site.clock)?;
+    for _ in 0..READINGS {
+        thread::sleep(PAUSE);
+        let next = reader.read(site.clock)?;
+        let settled = next.cpu == last.cpu;
+        last = next;
+        if settled {
+            break;
+        }
+    }
+    let quality = if last.cpu.is_some() { Quality::Exact } else { Quality::Gap };
+    Ok((Some(last), quality))
+}
+
+/// Puts the end into the outbox. Where no outbox takes it the job's group must stay: the kernel
+/// keeps the counters until one does, or until the node reboots.
+fn keep(
+    site: &Site,
+    registration: Registration,
+    allocation: Option<Allocation>,
+    reading: Option<Reading>,
+    quality: Quality,
+) -> Result<(), Error> {
+    let ended = site.now()?;
+    Ok(outbox::put(site, &JobEnd { registration, allocation, reading, ended, quality })?)
+}
+
+fn remove_records(paths: &Paths, records: &JobRecords) -> Result<(), Error> {
+    for file in [records.allocation(), records.registration()] {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::record("remove", file)(error));
+            }
+            _ => {}
+        }
+        fault::step("close: a record removed");
+    }
+    remove_directory(paths, records)
+}
+
+/// Removes the directory of a job that was never registered, and what its prolog or a step left there.
+///
+/// # Errors
+/// Where something cannot be removed.
+pub fn clear_directory(paths: &Paths, records: &JobRecords) -> Result<(), Error> {
+    let listed = fs::read_dir(&records.dir).map_err(Error::record("list", &records.dir))?;
+    for entry in listed.flatten() {
+        fs::remove_file(entry.path()).map_err(Error::record("remove", entry.path()))?;
+    }
+    remove_directory(paths, records)
+}
+
+/// Removes a job's directory, the last of it.
+///
+/// # Errors
+/// Where there is still something in it.
+fn remove_directory(paths: &Paths, records: &JobRecords) -> Result<(), Error> {
+    fs::remove_dir(&records.dir).map_err(Error::record("remove", &records.dir))?;
+    // The scope's directory goes with its last job; another job's prolog may be making it anew.
+    if let Some(scope) = records.dir.parent().filter(|scope| scope.starts_with(paths.jobs())) {
+        let _ = fs::remove_dir(scope);
+    }
+    Ok(())
+}

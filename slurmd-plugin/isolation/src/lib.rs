@@ -1,0 +1,24 @@
+//! A Slurm job's life in its tenant, on one node: [`place`] decides whose it is and puts it there,
+//! [`close`] ends it, [`reconcile`] mends what a crash left between the two. The plugin, the warden
+//! and the command all act through this crate, so that each does the same.
+#![forbid(unsafe_code)]
+
+pub mod close;
+mod error;
+pub mod facts;
+mod fault;
+mod late;
+pub mod limits;
+mod lock;
+mod namespace;
+mod outbox;
+pub mod place;
+mod placement;
+pub mod reconcile;
+mod residue;
+pub mod scope;
+mod site;
+
+pub use error::Error;
+pub use facts::Facts;
+pub use site::{Severity, Site};

@@ -1,0 +1,313 @@
+//! What a crash left between a job's begin and its end, mended: by the warden, at its start and
+//! every few seconds. Each case ends in one of the two states there are: the job runs in its tenant
+//! and is registered, or nothing of it is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, User};
+use tenantry_cgroup::graft::{self, Mount};
+use tenantry_cgroup::{GroupPath, GroupReader, tenant};
+use tenantry_model::job::{Incarnation, JobRecords, Placement, Registration};
+use tenantry_model::{BootId, JobId, NodeName, TenantPath, durable};
+
+use crate::{Error, Site, close, late, lock, scope};
+
+/// In how many looks in a row Slurm must not know a job that has no slurmstepd left before it is
+/// closed here: its epilog may be about to.
+const LOOKS: u32 = 2;
+
+/// Which jobs Slurm has on a node, the ending ones included; `None` where it does not answer.
+pub trait Slurm {
+    /// Asks.
+    fn jobs_on(&self, node: &NodeName) -> Option<BTreeSet<JobId>>;
+}
+
+/// Mends one node, look by look.
+pub struct Reconciler {
+    site: Site,
+    /// How many looks Slurm has not known a job, by its records' directory.
+    unknown: BTreeMap<PathBuf, u32>,
+    /// What was said already.
+    told: BTreeSet<String>,
+}
+
+/// What stands in one scope.
+struct Scope {
+    group: GroupPath,
+    /// The jobs' groups in the tenants' groups.
+    leaves: BTreeMap<JobId, (TenantPath, GroupPath)>,
+    mounts: Vec<Mount>,
+}
+
+impl Reconciler {
+    /// For this node.
+    #[must_use]
+    pub fn new(site: Site) -> Self {
+        Self { site, unknown: BTreeMap::new(), told: BTreeSet::new() }
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Looks at everything once, and mends what needs it; how many cases there were. A case that
+    /// cannot be mended is said once, and tried again at the next look.
+    ///
+    /// # Errors
+    /// Where the tree or the mounts cannot be read at all.
+    pub fn look(&mut self, slurm: &impl Slurm) -> Result<usize, Error> {
+        let mut mended = 0_usize;
+        let mut asked = BTreeMap::new();
+        for group in scope::all(&self.site.root)? {
+            let scope = self.survey(group)?;
+            let records = self.records(&scope.group)?;
+            let mut jobs: BTreeSet<JobId> = scope.leaves.keys().copied().collect();
+            jobs.extend(records.iter().copied());
+            jobs.extend(scope.mounts.iter().filter_map(|mount| job_of(mount.point.name().to_str()?)));
+            for job in jobs {
+                let records = self.site.paths.job(scope.group.as_path(), job);
+                match self.mend(&scope, job, &records, slurm, &mut asked) {
+                    Ok(false) => {}
+                    Ok(true) => mended = mended.saturating_add(1),
+                    Err(error) => self.tell(format!("job {job}: {}; it is tried again", error.describe())),
+                }
+            }
+        }
+        self.unknown.retain(|records, _| records.exists());
+        Ok(mended)
+    }
+
+    fn tell(&mut self, message: String) {
+        if self.told.insert(message.clone()) {
+            self.site.error(&message);
+        }
+    }
+
+    fn survey(&self, group: GroupPath) -> Result<Scope, Error> {
+        let mut leaves = BTreeMap::new();
+        let mut levels: Vec<(Option<TenantPath>, GroupPath)> = vec![(None, group.clone())];
+        while let Some((tenant, level)) = levels.pop() {
+            for child in self.site.root.children(&level)? {
+                let Some(name) = child.name().to_str() else { continue };
+                if let Some(inner) = tenant::named(tenant.as_ref(), name) {
+                    levels.push((Some(inner), child));
+                } else if let (Some(tenant), Some(job)) = (&tenant, job_of(name)) {
+                    leaves.insert(job, (tenant.clone(), child));
+                }
+            }
+        }
+        let mut mounts = graft::mounts(&self.site.root)?;
+        mounts.retain(|mount| mount.point.parent().as_ref() == Some(&group));
+        Ok(Scope { group, leaves, mounts })
+    }
+
+    fn records(&self, scope: &GroupPath) -> Result<Vec<JobId>, Error> {
+        let dir = self.site.paths.jobs().join(scope.name());
+        let listed = || -> io::Result<Vec<JobId>> {
+            let names = fs::read_dir(&dir)?.map(|entry| entry.map(|entry| entry.file_name()));
+            let names = names.collect::<io::Result<Vec<_>>>()?;
+            Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok().map(JobId)).collect())
+        };
+        match listed() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed.map_err(Error::record("list", dir)),
+        }
+    }
+
+    /// Whether there was something to mend.
+    fn mend(
+        &mut self,
+        scope: &Scope,
+        job: JobId,
+        records: &JobRecords,
+        slurm: &impl Slurm,
+        asked: &mut BTreeMap<NodeName, Option<BTreeSet<JobId>>>,
+    ) -> Result<bool, Error> {
+        let was_there = records.dir.exists();
+        let lock =
+            if was_there { lock::take_if_free(&records.dir) } else { lock::take(&records.dir).map(Some) };
+        // Its prolog or epilog is at work.
+        let Some(_lock) = lock.map_err(Error::record("lock", &records.dir))? else { return Ok(false) };
+        match close::registration(records)? {
+            None => self.unregistered(scope, job, records),
+            Some(registration) => {
+                if let Placement::Grafted { leaf, mounts, .. } = &registration.placement
+                    && self.remount(scope, job, leaf, mounts)?
+                {
+                    return Ok(true);
+                }
+                if self.is_over(&registration, records, slurm, asked)? {
+                    self.site
+                        .error(&format!("job {job}: it is over and had no epilog here; it is closed now"));
+                    close::registered(&self.site, records, registration)?;
+                    return Ok(true);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// A job without a registration: its prolog ended half-way, or its record was lost.
+    fn unregistered(&mut self, scope: &Scope, job: JobId, records: &JobRecords) -> Result<bool, Error> {
+        let leaf = scope.leaves.get(&job);
+        let mut points: Vec<GroupPath> = scope
+            .mounts
+            .iter()
+            .filter(|mount| {
+                leaf.is_some_and(|(_, leaf)| mount.group == *leaf) || job_of_group(&mount.point) == Some(job)
+            })
+            .map(|mount| mount.point.clone())
+            .collect();
+        if let Some((tenant, leaf)) = leaf {
+            if self.was_used(leaf)? {
+                points.sort();
+                self.adopt(scope, job, records, tenant, leaf, &points)?;
+                return Ok(true);
+            }
+            let own = scope.group.child(format!("job_{job}"))?;
+            if !points.contains(&own) {
+                points.push(own);
+            }
+            graft::undo(&self.site.root, leaf, &points)?;
+        } else {
+            for point in &points {
+                // What was mounted there is gone.
+                graft::undo(&self.site.root, point, std::slice::from_ref(point))?;
+            }
+        }
+        close::clear_directory(&self.site.paths, records)?;
+        self.site.error(&format!("job {job}: its prolog ended half-way; what that made is removed"));
+        Ok(true)
+    }
+
+    fn was_used(&self, leaf: &GroupPath) -> Result<bool, Error> {
+        let reading = GroupReader::open(&self.site.root, leaf)?.read(self.site.clock)?;
+        let populated = self.site.root.is_populated(leaf)? == Some(true);
+        Ok(populated || reading.cpu_usage().is_some_and(|usage| usage.0 > 0))
+    }
+
+    /// Registers a job by what its group tells: its tenant, and what it has used, are the kernel's.
+    /// Who and which account is not to be known any more.
+    fn adopt(
+        &self,
+        scope: &Scope,
+        job: JobId,
+        records: &JobRecords,
+        tenant: &TenantPath,
+        leaf: &GroupPath,
+        points: &[GroupPath],
+    ) -> Result<(), Error> {
+        let node = scope::node(&scope.group).or_else(NodeName::of_this_host);
+        let node = node.ok_or_else(|| Error::Unidentified("this host has no name".into()))?;
+        let began = self.site.now()?;
+        let boot_id = BootId::current().map_err(Error::record("read", "/proc/sys/kernel/random/boot_id"))?;
+        let (uid, gid) = self.owner_of(leaf)?.unwrap_or_default();
+        let registration = Registration {
+            incarnation: Incarnation { cluster: None, node, boot_id, job_id: job, began: began.wall },
+            restart_count: None,
+            sluid: None,
+            uid,
+            gid,
+            user: User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name),
+            account: None,
+            partition: None,
+            allocated_cpus: None,
+            scope: scope.group.as_path().to_owned(),
+            began,
+            placement: Placement::Grafted {
+                tenant: tenant.clone(),
+                leaf: leaf.as_path().to_owned(),
+                mounts: points.iter().map(|point| point.as_path().to_owned()).collect(),
+            },
+        };
+        let file = records.registration();
+        durable::write_json(&file, &registration).map_err(Error::record("write", file))?;
+        self.site.error(&format!(
+            "job {job}: it runs in {leaf}, but its registration was lost; it is registered anew, by its group, \
+             as tenant {tenant}'s"
+        ));
+        Ok(())
+    }
+
+    /// Whose the first process in a group is that is not root's.
+    fn owner_of(&self, group: &GroupPath) -> Result<Option<(u32, u32)>, Error> {
+        let owner = |pid: &u32| {
+            fs::metadata(format!("/proc/{pid}")).ok().map(|process| (process.uid(), process.gid()))
+        };
+        Ok(self.processes_below(group)?.iter().filter_map(owner).find(|(uid, _)| *uid != 0))
+    }
+
+    fn processes_below(&self, group: &GroupPath) -> Result<Vec<u32>, Error> {
+        let mut pids = self.site.root.processes(group)?;
+        if self.site.root.exists(group)? {
+            for child in self.site.root.children(group)? {
+                pids.extend(self.processes_below(&child)?);
+            }
+        }
+        Ok(pids)
+    }
+
+    /// Whether a mount was missing, and is there again.
+    fn remount(&self, scope: &Scope, job: JobId, leaf: &Path, mounts: &[PathBuf]) -> Result<bool, Error> {
+        let (leaf, points) = (GroupPath::new(leaf)?, close::groups(mounts)?);
+        let is_bound =
+            |point: &GroupPath| scope.mounts.iter().any(|mount| mount.point == *point && mount.group == leaf);
+        if points.iter().all(is_bound) || !self.site.root.exists(&leaf)? {
+            return Ok(false);
+        }
+        late::graft(&self.site.root, &scope.group, &leaf, &points)?;
+        self.site.error(&format!(
+            "job {job}: its mount was lost; it is made anew, and what ran beside it is moved in"
+        ));
+        Ok(true)
+    }
+
+    /// Whether a registered job has ended and nobody has closed it: no slurmstepd of it is left,
+    /// and Slurm has not known it for [`LOOKS`] looks.
+    fn is_over(
+        &mut self,
+        registration: &Registration,
+        records: &JobRecords,
+        slurm: &impl Slurm,
+        asked: &mut BTreeMap<NodeName, Option<BTreeSet<JobId>>>,
+    ) -> Result<bool, Error> {
+        if let Placement::Grafted { leaf, .. } = &registration.placement
+            && self.processes_below(&GroupPath::new(leaf)?)?.into_iter().any(is_slurmstepd)
+        {
+            self.unknown.remove(&records.dir);
+            return Ok(false);
+        }
+        let node = &registration.incarnation.node;
+        let known = asked.entry(node.clone()).or_insert_with(|| slurm.jobs_on(node));
+        let Some(known) = known else { return Ok(false) };
+        if known.contains(&registration.incarnation.job_id) {
+            self.unknown.remove(&records.dir);
+            return Ok(false);
+        }
+        let looks = self.unknown.entry(records.dir.clone()).or_default();
+        *looks = looks.saturating_add(1);
+        Ok(*looks >= LOOKS)
+    }
+}
+
+/// slurmstepd is root's: a user's program of that name is not taken for it.
+fn is_slurmstepd(pid: u32) -> bool {
+    let dir = PathBuf::from(format!("/proc/{pid}"));
+    let name = fs::read_to_string(dir.join("comm"));
+    let owner = fs::metadata(&dir).map(|process| process.uid());
+    name.is_ok_and(|name| name.trim_end() == "slurmstepd") && owner.is_ok_and(|uid| uid == 0)
+}
+
+fn job_of(name: &str) -> Option<JobId> {
+    name.strip_prefix("job_")?.parse().ok().map(JobId)
+}
+
+fn job_of_group(group: &GroupPath) -> Option<JobId> {
+    job_of(group.name().to_str()?)
+}

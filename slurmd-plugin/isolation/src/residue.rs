@@ -1,0 +1,190 @@
+//! What a user's jobs leave outside their processes: shared memory, System V IPC, POSIX queues and,
+//! if the site wants that, temporary files. It would be charged to a tenant whose job is over, and
+//! be there for whoever comes next. It goes with the last job the user has on the node.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tenantry_model::durable;
+use tenantry_model::job::Registration;
+use tenantry_model::tenants::{self, Residue};
+
+use crate::{Error, Site, lock};
+
+/// Where shared memory has names: tmpfs, and POSIX queues.
+const SHARED_MEMORY: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
+/// Temporary files.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
+/// System V IPC, and what ipcrm calls each kind.
+const SYSTEM_V: [(&str, &str); 3] = [
+    ("/proc/sysvipc/shm", "--shmem-id"),
+    ("/proc/sysvipc/sem", "--semaphore-id"),
+    ("/proc/sysvipc/msg", "--queue-id"),
+];
+
+/// The lock that keeps a user's next job from beginning while his last one is swept up.
+///
+/// # Errors
+/// Where it cannot be had.
+pub fn lock_user(site: &Site, uid: u32) -> Result<lock::Lock, Error> {
+    let dir = site.paths.run.join("users").join(uid.to_string());
+    lock::take(&dir).map_err(Error::record("lock", dir))
+}
+
+/// Takes a job off the record by `remove` and, if it was the user's last here, sweeps up.
+///
+/// # Errors
+/// Those of `remove`. What cannot be swept up is reported, and left.
+pub fn leave(site: &Site, uid: u32, remove: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    let _user = lock_user(site, uid)?;
+    remove()?;
+    if uid == 0 || has_jobs(site, uid) {
+        return Ok(());
+    }
+    let policy = tenants::in_force(&site.paths).map(|(tenants, _)| tenants.policy()).unwrap_or_default();
+    let mut places: Vec<&str> = Vec::new();
+    if policy.shared_memory == Residue::Remove {
+        places.extend(SHARED_MEMORY);
+        remove_system_v(site, uid);
+    }
+    if policy.tmp == Residue::Remove {
+        places.extend(TEMPORARY);
+    }
+    for place in places {
+        if let Err((path, error)) = sweep(Path::new(place), uid) {
+            site.error(&format!("cannot remove what user {uid} left in {}: {error}", path.display()));
+        }
+    }
+    // Nobody else can be at it: the lock is on it.
+    let _ = fs::remove_dir(site.paths.run.join("users").join(uid.to_string()));
+    Ok(())
+}
+
+/// Whether a user has a registered job on this machine. A record that cannot be read may be his.
+fn has_jobs(site: &Site, uid: u32) -> bool {
+    let listed = || -> io::Result<bool> {
+        for scope in fs::read_dir(site.paths.jobs())? {
+            for job in fs::read_dir(scope?.path())? {
+                let file = tenantry_model::job::JobRecords { dir: job?.path() }.registration();
+                if durable::read_json::<Registration>(&file)?.is_some_and(|job| job.uid == uid) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    };
+    match listed() {
+        Ok(has) => has,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+/// Removes what a user owns directly in a directory that everybody may write to, with all in it.
+/// The names in there are the user's: none is followed.
+fn sweep(place: &Path, uid: u32) -> Result<(), (PathBuf, io::Error)> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| (path, error)
+    };
+    let entries = match fs::read_dir(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(at(place))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(at(place))?.path();
+        let removed = match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.uid() != uid => Ok(()),
+            // remove_dir_all opens each directory by its descriptor, and follows no link.
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path),
+            Ok(_) => fs::remove_file(&path),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((path, error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes a user's System V objects by ipcrm(1): the kernel offers no other way than system calls
+/// that this crate has no business with.
+fn remove_system_v(site: &Site, uid: u32) {
+    for (table, option) in SYSTEM_V {
+        let text = match fs::read_to_string(table) {
+            Ok(text) => text,
+            // A kernel without System V IPC.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                site.error(&format!("cannot read {table}: {error}"));
+                continue;
+            }
+        };
+        for id in ids_of(&text, uid) {
+            let ended = Command::new("/usr/bin/ipcrm").arg(option).arg(&id).env_clear().output();
+            match ended {
+                Ok(output) if output.status.success() => {}
+                Ok(output) => site.error(&format!(
+                    "ipcrm {option} {id} of user {uid}: {}",
+                    String::from_utf8_lossy(&output.stderr).trim()
+                )),
+                Err(error) => site.error(&format!("cannot run ipcrm for user {uid}: {error}")),
+            }
+        }
+    }
+}
+
+/// The ids whose owner or creator is `uid`, from a table of `/proc/sysvipc`: the columns are named
+/// in its first line.
+fn ids_of(table: &str, uid: u32) -> Vec<String> {
+    let uid = uid.to_string();
+    let mut lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let Some(header) = lines.next() else { return Vec::new() };
+    let column = |name: &str| header.iter().position(|word| *word == name);
+    let id = column("shmid").or_else(|| column("semid")).or_else(|| column("msqid"));
+    let (owner, creator) = (column("uid"), column("cuid"));
+    let at = |line: &[&str], column: Option<usize>| {
+        column.and_then(|column| line.get(column).map(ToString::to_string))
+    };
+    lines
+        .filter(|line| [owner, creator].iter().any(|column| at(line, *column).as_deref() == Some(&uid)))
+        .filter_map(|line| at(&line, id))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_objects_of_one_user_are_found_by_owner_and_by_creator() {
+        let table = "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid\n\
+                            0         11  1600                  4096     1     1      0  2001  2001  2001  2001\n\
+                            0         12  1600                  4096     1     1      0  2002  2001  2001  2001\n\
+                            0         13  1600                  4096     1     1      0  2002  2001  2002  2001\n";
+        assert_eq!(ids_of(table, 2001), ["11", "12"]);
+        assert_eq!(ids_of(table, 200), [""; 0]);
+        assert_eq!(ids_of("", 2001), [""; 0]);
+    }
+
+    #[test]
+    fn a_sweep_removes_whole_trees_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, place) = (dir.path().join("kept"), dir.path().join("place"));
+        fs::create_dir_all(place.join("tree/deep")).unwrap();
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(&kept, place.join("tree/link")).unwrap();
+        std::os::unix::fs::symlink(&kept, place.join("link")).unwrap();
+        let uid = fs::metadata(&place).unwrap().uid();
+        sweep(&place, uid.wrapping_add(1)).unwrap();
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 2);
+        sweep(&place, uid).unwrap();
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+        assert!(kept.join("file").exists());
+        sweep(&dir.path().join("absent"), uid).unwrap();
+    }
+}

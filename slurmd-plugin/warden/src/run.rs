@@ -1,0 +1,130 @@
+//! The loop: a look every few seconds, and at once when the tenants file changes.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use sd_notify::NotifyState;
+use tenantry_isolation::reconcile::Reconciler;
+use tenantry_isolation::{Site, limits};
+
+use crate::say;
+use crate::slurm::Squeue;
+
+/// What `run` and `once` take.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Seconds between two looks.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=600))]
+    interval: u16,
+    /// Slurm's squeue, asked about jobs that look over.
+    #[arg(long, value_name = "FILE", default_value = "/usr/bin/squeue")]
+    squeue: PathBuf,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { interval: 10, squeue: "/usr/bin/squeue".into() }
+    }
+}
+
+/// Looks until SIGTERM.
+///
+/// # Errors
+/// Where this node has no cgroup v2, or the kernel refuses a watch.
+pub fn watch(args: &Args) -> Result<()> {
+    let signals = signals().context("cannot wait for signals")?;
+    let watch =
+        Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).context("cannot watch files")?;
+    let site = Site::system(say)?;
+    let mut reconciler = Reconciler::new(site);
+    let squeue = Squeue { program: args.squeue.clone() };
+    let interval =
+        PollTimeout::try_from(Duration::from_secs(args.interval.into())).context("the interval")?;
+    let mut is_ready = false;
+    loop {
+        // Anew each time: a drop-in directory may have come, or an editor replaced it.
+        watch_tenants(&watch, &reconciler)?;
+        if let Err(error) = limits::apply(reconciler.site()) {
+            tracing::error!("cannot apply the tenants' limits: {}; it is tried again", error.describe());
+        }
+        if let Err(error) = reconciler.look(&squeue) {
+            tracing::error!("cannot look at this node's jobs: {}; it is tried again", error.describe());
+        }
+        if !is_ready {
+            is_ready = true;
+            tracing::info!("the warden has had its first look");
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
+        }
+        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        let mut waited =
+            [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waited, interval) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("cannot wait"),
+        }
+        if let Some(signal) = signals.read_signal().context("cannot read a signal")? {
+            if Signal::try_from(signal.ssi_signo.cast_signed()) == Ok(Signal::SIGHUP) {
+                tracing::info!("told to look again");
+            } else {
+                tracing::info!("the warden ends; jobs go on");
+                return Ok(());
+            }
+        }
+        // What changed does not matter: everything is looked at.
+        while watch.read_events().is_ok() {}
+    }
+}
+
+/// Looks until there is nothing left to mend, twice at least: what is concluded from two looks
+/// needs them.
+///
+/// # Errors
+/// As [`watch`], and where something could not be mended.
+pub fn once(args: &Args) -> Result<()> {
+    const LOOKS: usize = 10;
+    let mut reconciler = Reconciler::new(Site::system(say)?);
+    let squeue = Squeue { program: args.squeue.clone() };
+    limits::apply(reconciler.site())?;
+    let mut calm = 0_usize;
+    for _ in 0..LOOKS {
+        let mended = reconciler.look(&squeue)?;
+        calm = if mended == 0 { calm.saturating_add(1) } else { 0 };
+        if calm > 1 {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("something is mended at each of {LOOKS} looks; the lines above say what")
+}
+
+fn signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
+fn watch_tenants(watch: &Inotify, reconciler: &Reconciler) -> Result<()> {
+    let changes = AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_MOVED_FROM
+        | AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_DELETE;
+    let etc = &reconciler.site().paths.etc;
+    for dir in [etc.clone(), etc.join("tenants.d")] {
+        match watch.add_watch(&dir, changes) {
+            Ok(_) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).with_context(|| format!("cannot watch {}", dir.display())),
+        }
+    }
+    Ok(())
+}
