@@ -49,20 +49,29 @@ memory_folder() {
 
 # guest_start NAME SUITE DISK CPUS MEMORY [KERNEL ARGUMENT...]: DISK is IMAGE or COW,IMAGE
 guest_start() {
-  local name=$1 suite=$2 disk=$3 cpus=$4 memory=$5 dir folder pid
+  local name=$1 suite=$2 disk=$3 cpus=$4 memory=$5 dir
   shift 5
   dir=$(guest_dir "$name")
   rm -rf "$dir"
   mkdir -p "$dir/share/q"
   chmod 755 "$dir/share"
   echo "$suite" >"$dir/suite"
-  folder=$(memory_folder "$memory" "$dir")
   [ "$cpus" = 1 ] || set -- "ncpus=$cpus" "$@"
+  printf '%s\n' "mem=$memory" "ubd0=$disk" "$@" >"$dir/machine"
+  guest_power "$name"
+}
+
+# guest_power NAME: starts the machine that guest_start described, on the disk as it is
+guest_power() {
+  local name=$1 dir folder pid machine
+  dir=$(guest_dir "$name")
+  mapfile -t machine <"$dir/machine"
+  folder=$(memory_folder "${machine[0]#mem=}" "$dir")
   # seccomp=on is what makes it fast: the alternative traces every system call.
-  TMPDIR=$folder setsid "$(kernel_dir)/linux" "umid=$name" "uml_dir=$dir" seccomp=on "mem=$memory" \
-    "ubd0=$disk" root=/dev/ubda rw rootfstype=ext4 \
+  TMPDIR=$folder setsid "$(kernel_dir)/linux" "umid=$name" "uml_dir=$dir" seccomp=on "${machine[@]}" \
+    root=/dev/ubda rw rootfstype=ext4 \
     con0=null,fd:1 con=null ssl=null "labhost=$dir/share" \
-    panic=-1 psi=1 cgroup_no_v1=all systemd.log_color=0 "$@" </dev/null >"$dir/console.log" 2>&1 &
+    panic=-1 psi=1 cgroup_no_v1=all systemd.log_color=0 </dev/null >>"$dir/console.log" 2>&1 &
   pid=$!
   # its end is for guest_alive to see, not for a line of bash's
   disown "$pid"
@@ -105,6 +114,19 @@ guest_end() {
   local pid
   pid=$(guest_pid "$1") || return 0
   kill -KILL -- "-$pid" 2>/dev/null || true
+}
+
+# guest_reset NAME: a power cut, and power again: the disk has what was synced
+guest_reset() {
+  local dir
+  dir=$(guest_dir "$1")
+  guest_alive "$1" || { say "guest $1 does not run"; return 254; }
+  guest_end "$1"
+  while guest_alive "$1"; do sleep 0.05; done
+  rm -rf "$dir/share/q" "${dir:?}/$1"
+  mkdir -p "$dir/share/q"
+  guest_power "$1"
+  guest_wait "$1"
 }
 
 # guest_off NAME: shuts it down in order, or says that it could not

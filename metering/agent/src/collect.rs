@@ -121,7 +121,8 @@ impl Collector {
         let mut ends = Vec::new();
         for Registered { records, registration } in jobs {
             let Some(seen) = self.seen.get(&registration.incarnation) else { continue };
-            if seen.rounds_without_group <= ROUNDS_WITHOUT_GROUP {
+            // Where an end was told, its close is only to be finished.
+            if seen.rounds_without_group <= ROUNDS_WITHOUT_GROUP || records.end().exists() {
                 continue;
             }
             let job = registration.incarnation.job_id;

@@ -4,6 +4,7 @@
 //! ```text
 //! /run/tenantry/jobs/<scope>/<job id>/registration.json   by the prolog, before the job's first step
 //! /run/tenantry/jobs/<scope>/<job id>/allocation.json     by the job's first step
+//! /run/tenantry/jobs/<scope>/<job id>/end.json            by the epilog, until it is through
 //! /var/lib/tenantry/outbox/<began>-<scope>-<job id>.json  by the epilog, durable before the group goes
 //! ```
 //! `<scope>` is the name of slurmd's own scope (`slurmstepd.scope`, `n1_slurmstepd.scope`), which
@@ -199,6 +200,13 @@ impl JobRecords {
     #[must_use]
     pub fn allocation(&self) -> PathBuf {
         self.dir.join("allocation.json")
+    }
+
+    /// Written by whoever closes the job, before the outbox: a close that is cut off and done again
+    /// tells the same.
+    #[must_use]
+    pub fn end(&self) -> PathBuf {
+        self.dir.join("end.json")
     }
 }
 

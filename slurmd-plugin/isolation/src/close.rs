@@ -66,28 +66,43 @@ pub fn registration(records: &JobRecords) -> Result<Option<Registration>, Error>
 /// # Errors
 /// What could not be done; all that follows it is not done, and can be done later.
 pub fn registered(site: &Site, records: &JobRecords, registration: Registration) -> Result<(), Error> {
-    let job = registration.incarnation.job_id;
     let uid = registration.uid;
+    let placement = registration.placement.clone();
+    let told = durable::read_json::<JobEnd>(&records.end()).map_err(Error::record("read", records.end()))?;
+    let end = match told {
+        Some(end) => end,
+        None => end_of(site, records, registration)?,
+    };
+    // Where no outbox takes it the job's group must stay: the kernel keeps the counters until one
+    // does, or until the node reboots.
+    outbox::put(site, &end)?;
+    fault::step("close: kept");
+    if let Placement::Grafted { leaf, mounts, .. } = &placement {
+        graft::undo(&site.root, &GroupPath::new(leaf)?, &groups(mounts)?)?;
+        fault::step("close: undone");
+    }
+    residue::leave(site, uid, || remove_records(&site.paths, records))
+}
+
+/// Kills what is left of a job and writes down how it ended.
+fn end_of(site: &Site, records: &JobRecords, registration: Registration) -> Result<JobEnd, Error> {
+    let job = registration.incarnation.job_id;
     let allocation = durable::read_json::<Allocation>(&records.allocation()).unwrap_or_else(|error| {
         site.error(&format!("job {job}: cannot read its allocation, which stays unknown: {error}"));
         None
     });
-    match &registration.placement {
-        Placement::Grafted { leaf, mounts, .. } => {
-            let (leaf, mounts) = (GroupPath::new(leaf)?, groups(mounts)?);
-            let (reading, quality) = final_reading(site, &leaf)?;
-            fault::step("close: killed");
-            keep(site, registration, allocation, reading, quality)?;
-            fault::step("close: kept");
-            graft::undo(&site.root, &leaf, &mounts)?;
-            fault::step("close: undone");
-        }
+    let (reading, quality) = match &registration.placement {
+        Placement::Grafted { leaf, .. } => final_reading(site, &GroupPath::new(leaf)?)?,
         // Never in a group of ours: the times and the allocation are all there is.
-        Placement::Unisolated { .. } | Placement::Refused { .. } => {
-            keep(site, registration, allocation, None, Quality::Gap)?;
-        }
+        Placement::Unisolated { .. } | Placement::Refused { .. } => (None, Quality::Gap),
+    };
+    fault::step("close: killed");
+    let end = JobEnd { registration, allocation, reading, ended: site.now()?, quality };
+    if let Err(error) = durable::write_json(&records.end(), &end) {
+        // Only a close that is cut off would miss it.
+        site.error(&format!("job {job}: cannot write {}: {error}", records.end().display()));
     }
-    residue::leave(site, uid, || remove_records(&site.paths, records))
+    Ok(end)
 }
 
 /// Group paths from what a registration holds.
@@ -122,21 +137,9 @@ fn final_reading(site: &Site, leaf: &GroupPath) -> Result<(Option<Reading>, Qual
     Ok((Some(last), quality))
 }
 
-/// Puts the end into the outbox. Where no outbox takes it the job's group must stay: the kernel
-/// keeps the counters until one does, or until the node reboots.
-fn keep(
-    site: &Site,
-    registration: Registration,
-    allocation: Option<Allocation>,
-    reading: Option<Reading>,
-    quality: Quality,
-) -> Result<(), Error> {
-    let ended = site.now()?;
-    Ok(outbox::put(site, &JobEnd { registration, allocation, reading, ended, quality })?)
-}
-
 fn remove_records(paths: &Paths, records: &JobRecords) -> Result<(), Error> {
-    for file in [records.allocation(), records.registration()] {
+    // The end is last: while there is a registration, there is what was told of it.
+    for file in [records.allocation(), records.registration(), records.end()] {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::record("remove", file)(error));

@@ -1,5 +1,5 @@
-//! The node's own mount namespace. slurmd may have one of its own (its unit's PrivateTmp= and the
-//! like), and what is mounted there is gone with it: a graft must stand in the node's, from which
+//! The node's own mount namespace. slurmd may have one of its own (`PrivateTmp=` in its unit, and
+//! the like), and what is mounted there is gone with it: a graft must stand in the node's, from which
 //! slurmd's receives it.
 
 use std::fs::{self, File};

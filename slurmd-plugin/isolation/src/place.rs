@@ -49,7 +49,7 @@ pub fn begin(facts: Result<Facts, Error>, prolog: Prolog, say: fn(Severity, &str
     match policy.isolation_failure {
         IsolationFailure::DrainNode => return Err(Drain(failure)),
         IsolationFailure::FailJob => {
-            say(Severity::Error, &format!("{failure}; the job's steps will be refused"))
+            say(Severity::Error, &format!("{failure}; the job's steps will be refused"));
         }
         IsolationFailure::RunUnisolated => {
             say(Severity::Error, &format!("{failure}; the job runs UNISOLATED, as isolation_failure says"));

@@ -92,10 +92,10 @@ mod tests {
             "SLURM_JOB_ACCOUNT" => account.map(Into::into),
             _ => None,
         });
-        said(place(&facts.unwrap(), &tenants, || unreachable!("nobody chose a tenant")))
+        said(&place(&facts.unwrap(), &tenants, || unreachable!("nobody chose a tenant")))
     }
 
-    fn said(placed: Result<&TenantPath, Refusal>) -> String {
+    fn said(placed: &Result<&TenantPath, Refusal>) -> String {
         match placed {
             Ok(tenant) => tenant.to_string(),
             Err(Refusal::OddAccount(_)) => "odd".into(),
@@ -118,7 +118,7 @@ mod tests {
                 _ => None,
             });
             let member = || Member { user: Some(user.into()), groups: vec![group.into()] };
-            said(place(&facts.unwrap(), &tenants, member))
+            said(&place(&facts.unwrap(), &tenants, member))
         };
         let table = [
             (Some("physics"), "acme", "alice", "", "acme"),

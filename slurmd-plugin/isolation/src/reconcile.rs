@@ -75,7 +75,7 @@ impl Reconciler {
                 match self.mend(&scope, job, &records, slurm, &mut asked) {
                     Ok(false) => {}
                     Ok(true) => mended = mended.saturating_add(1),
-                    Err(error) => self.tell(format!("job {job}: {}; it is tried again", error.describe())),
+                    Err(error) => self.tell(&format!("job {job}: {}; it is tried again", error.describe())),
                 }
             }
         }
@@ -83,9 +83,9 @@ impl Reconciler {
         Ok(mended)
     }
 
-    fn tell(&mut self, message: String) {
-        if self.told.insert(message.clone()) {
-            self.site.error(&message);
+    fn tell(&mut self, message: &str) {
+        if self.told.insert(message.to_owned()) {
+            self.site.error(message);
         }
     }
 
@@ -182,7 +182,9 @@ impl Reconciler {
             }
         }
         close::clear_directory(&self.site.paths, records)?;
-        self.site.error(&format!("job {job}: its prolog ended half-way; what that made is removed"));
+        self.site.error(&format!(
+            "job {job}: its prolog or epilog was cut off half-way; what that left is removed"
+        ));
         Ok(true)
     }
 

@@ -60,6 +60,7 @@ fn is_scope(group: &GroupPath) -> bool {
 }
 
 /// The scope a group stands in.
+#[must_use]
 pub fn of(group: &GroupPath) -> Option<GroupPath> {
     let mut at = Some(group.clone());
     while let Some(group) = at {

@@ -1,0 +1,221 @@
+"""The faults: what is done to a running job, and what must have become of it."""
+
+import subprocess
+
+import work
+from guest import LAB
+
+# Runs until told to go on, then starts a step: both say where they are.
+PROGRAM = "cat /proc/self/cgroup; while [ ! -e /tmp/go ]; do sleep 0.05; done; srun cat /proc/self/cgroup"
+
+LOST_MOUNT = "its mount was lost"
+LOST_RECORD = "its registration was lost"
+CUT_OFF = "was cut off half-way"
+NO_EPILOG = "had no epilog here"
+
+
+class Fault:
+    """One fault: `strike` is done while the job runs; `says` is what the warden must log, once."""
+
+    def __init__(self, name, strike, outcome="COMPLETED", says=None, tasks=2, runs=1):
+        self.name, self.strike, self.outcome, self.says = name, strike, outcome, says
+        self.tasks, self.runs = tasks, runs
+
+    def run(self, c, g):
+        job = begin(g)
+        self.strike(g, job)
+        g.sh("touch /tmp/go")
+        self.finish(c, g, job)
+
+    def finish(self, c, g, job):
+        work.settle(g)
+        left = work.wait_clean(g)
+        c.equal(f"{self.name}: nothing is left", left, [])
+        rows = closed(g, job, self.runs)
+        c.equal(f"{self.name}: each run is billed once, exactly",
+                [(row["tenant"], row["quality"]) for row in rows], [("acme", "exact")] * self.runs)
+        groups = g.sh(f"cat /home/alice/out.{job}").split()
+        c.check(f"{self.name}: every task ran in the tenant",
+                len(groups) >= self.tasks and all(f"/tenant_acme/job_{job}/" in one for one in groups), groups)
+        c.equal(f"{self.name}: the job's state", work.state(g, job), self.outcome)
+        said = g.sh(f"journalctl -u tenantry-warden -o cat | grep -c 'job {job}:.*{self.says or '.'}'; true").strip()
+        c.equal(f"{self.name}: how often the warden said something of it", said, "1" if self.says else "0")
+        self.settle_bill(c, g)
+
+    def settle_bill(self, c, g):
+        _, differences = work.compare(g, {})
+        c.equal(f"{self.name}: bill, witness and tenants differ by", (differences["cpu"], differences["memory"], differences["unmatched"]),
+                (0, 0, []))
+
+
+class CutOff(Fault):
+    """A prolog or epilog that dies at a step, as by a power cut that spares the rest of the node."""
+
+    def __init__(self, step, says=CUT_OFF, runs=1):
+        super().__init__(f"death at \"{step}\"", None, says=says, runs=runs)
+        self.step = step
+
+    def run(self, c, g):
+        g.use_plugin("fault")
+        g.write("/run/tenantry-die-at", self.step)
+        g.sh("rm -f /tmp/go")
+        job = work.sbatch(g, "alice", "--requeue --open-mode=append", PROGRAM)
+        # Slurm drains a node whose prolog or epilog died, and holds the job: that is Slurm's to decide.
+        if self.step.startswith("close"):
+            g.sh("touch /tmp/go")
+        g.until("the hook died", lambda: "drain" in " ".join(g.node_states()))
+        g.sh("rm /run/tenantry-die-at")
+        g.until("the warden has mended it", lambda: not work.leftovers(g), 60)
+        g.use_plugin()
+        g.sh("scontrol update nodename=n1 state=resume")
+        g.run(f"scontrol release {job}; scontrol update jobid={job} starttime=now")
+        g.sh("touch /tmp/go")
+        g.until("the job has run", lambda: work.state(g, job) == "COMPLETED")
+        self.finish(c, g, job)
+
+
+class Reboot(Fault):
+    """Nothing but the disk survives; what the node knew last is billed as such."""
+
+    def settle_bill(self, c, g):
+        c.equal(f"{self.name}: tenantryd, the warden and the server are back",
+                g.sh("systemctl is-active tenantryd tenantry-warden tenantry-server").split(), ["active"] * 3)
+
+
+def begin(g):
+    """A job of alice's that runs and waits."""
+    g.sh("rm -f /tmp/go")
+    job = work.sbatch(g, "alice", "--requeue --open-mode=append", PROGRAM)
+    g.until("the job runs", lambda: g.run(f"grep -q tenant_ /home/alice/out.{job}").returncode == 0)
+    return job
+
+
+def closed(g, job, runs):
+    def complete():
+        rows = g.usage("--job", str(job))
+        return rows if len(rows) >= runs and all(row["state"] == "final" for row in rows) else None
+    return g.until(f"job {job} is billed", complete, 60)
+
+
+def leaf(job):
+    return f"/sys/fs/cgroup/system.slice/n1_slurmstepd.scope/tenant_acme/job_{job}"
+
+
+def point(job):
+    return f"/sys/fs/cgroup/system.slice/n1_slurmstepd.scope/job_{job}"
+
+
+def restart(*units):
+    def strike(g, _):
+        g.sh(f"systemctl restart {' '.join(units)}")
+        g.until("the node answers", lambda: "*" not in g.sh("sinfo -h -N -o %T"), 30)
+    return strike
+
+
+def kill(unit):
+    def strike(g, _):
+        g.sh(f"systemctl kill -s KILL --kill-whom=main {unit}")
+        g.until(f"{unit} is back", lambda: g.run(f"systemctl is-active -q {unit}").returncode == 0)
+    return strike
+
+
+def upgrade(g, _):
+    """The daemon's file is replaced under it, as a package does."""
+    for program in ("tenantryd", "tenantry-warden"):
+        g.sh(f"cp /usr/sbin/{program} /usr/sbin/.new && mv /usr/sbin/.new /usr/sbin/{program}")
+    g.sh("systemctl daemon-reload; systemctl restart tenantryd tenantry-warden")
+
+
+def kill_stepds(g, job):
+    g.sh(f"pkill -KILL -f 'slurmstepd: \\[{job}[.]'")
+
+
+def unmount(g, job):
+    g.sh(f"umount {point(job)}")
+    g.until("it is mounted again", lambda: g.run(f"grep -q {point(job)} /proc/self/mountinfo").returncode == 0)
+
+
+def unmount_with_step(g, job):
+    """While nobody looks the mount goes, and a step starts: it is refused. Then the warden looks."""
+    g.sh("systemctl stop tenantry-warden")
+    g.sh(f"umount {point(job)}")
+    g.run(f"srun --jobid={job} --overlap sh -c 'echo ran > /tmp/outside'", "alice")
+    if g.run("test -e /tmp/outside").returncode == 0:
+        raise AssertionError("a step ran outside its tenant")
+    g.sh("systemctl start tenantry-warden")
+    g.until("it is mounted again", lambda: g.run(f"grep -q {point(job)} /proc/self/mountinfo").returncode == 0)
+
+
+def lose_record(g, job):
+    g.sh(f"rm -r /run/tenantry/jobs/n1_slurmstepd.scope/{job}")
+    g.until("it is registered again", lambda: g.run(f"test -e /run/tenantry/jobs/n1_slurmstepd.scope/{job}/registration.json").returncode == 0)
+
+
+def private_mounts(g, job):
+    g.sh("mkdir -p /etc/systemd/system/slurmd.service.d; "
+         "printf '[Service]\\nPrivateTmp=yes\\n' > /etc/systemd/system/slurmd.service.d/private.conf; systemctl daemon-reload")
+    restart("slurmd")(g, job)
+
+
+def power_cut(g, job):
+    subprocess.run([LAB, "reset", g.name], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([LAB, "wait-slurm", g.name], check=True, stdout=subprocess.DEVNULL)
+    g.run(f"scontrol update nodename=n1 state=resume; scontrol release {job}; scontrol update jobid={job} starttime=now")
+
+
+class PluginGone(Fault):
+    """The epilog does not come: the plugin is taken out while the job runs, and a process stays."""
+
+    def run(self, c, g):
+        job = begin(g)
+        # A daemon that Slurm's own kill does not find: in the job's group, not in a task's.
+        g.sh(f"setsid sleep 1000 >/dev/null 2>&1 & echo $! > {leaf(job)}/tenantry/cgroup.procs")
+        g.sh("mv /etc/slurm/plugstack.conf.d/tenantry.conf /root/; touch /tmp/go")
+        self.restart_without(g)
+        g.until("the job is over", lambda: work.state(g, job) in ("COMPLETED", "FAILED"))
+        g.until("the warden has closed it", lambda: not work.leftovers(g), 60)
+        g.sh("mv /root/tenantry.conf /etc/slurm/plugstack.conf.d/; systemctl restart slurmd")
+        self.finish(c, g, job)
+
+    @staticmethod
+    def restart_without(g):
+        g.sh("systemctl restart slurmd")
+
+    def settle_bill(self, c, g):
+        # The witness was there, our epilog was not: the warden has killed what the witness still saw running.
+        pass
+
+
+class LeakedGraft(Fault):
+    """A group and a mount that nobody has a record of."""
+
+    def run(self, c, g):
+        job = 999_999
+        g.sh(f"mkdir -p {leaf(job)}/tenantry {point(job)} && mount --bind {leaf(job)} {point(job)}")
+        g.until("the warden has removed it", lambda: not work.leftovers(g), 30)
+        c.equal(f"{self.name}: nothing is left", work.leftovers(g), [])
+        said = g.sh(f"journalctl -u tenantry-warden -o cat | grep -c 'job {job}:.*{CUT_OFF}'; true").strip()
+        c.equal(f"{self.name}: how often the warden said so", said, "1")
+
+
+ALL = [
+    Fault("slurmd restarted", restart("slurmd")),
+    Fault("slurmd killed", kill("slurmd")),
+    Fault("systemd reloaded, slurmd restarted", lambda g, job: (g.sh("systemctl daemon-reload"), restart("slurmd")(g, job))),
+    Fault("tenantryd killed", kill("tenantryd")),
+    Fault("the warden killed", kill("tenantry-warden")),
+    Fault("the server killed", kill("tenantry-server")),
+    Fault("daemons upgraded", upgrade),
+    Fault("slurmstepd killed", kill_stepds, outcome="NODE_FAIL", tasks=1),
+    Fault("mount lost", unmount, says=LOST_MOUNT),
+    Fault("mount lost, and a step started meanwhile", unmount_with_step, says=LOST_MOUNT),
+    Fault("registration lost", lose_record, says=LOST_RECORD),
+    LeakedGraft("leaked graft", None),
+    PluginGone("no epilog, and an orphan process", None, says=NO_EPILOG),
+    *(CutOff(step) for step in ("prolog: locked", "prolog: tenant made", "graft: Leaf", "graft: Sentinel", "graft: MountPoint", "graft: Bound")),
+    CutOff("prolog: registered", says=NO_EPILOG, runs=2),
+    *(CutOff(step, says=NO_EPILOG) for step in ("close: killed", "close: kept", "close: undone")),
+    CutOff("close: a record removed", says=NO_EPILOG),
+    Fault("slurmd gets mounts of its own", private_mounts),
+    Reboot("power cut", power_cut, runs=1),
+]
