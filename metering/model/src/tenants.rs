@@ -25,11 +25,12 @@ pub use policy::{
 pub use resolve::{Resolved, Warning};
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountName, TenantPath};
+use crate::units::Amount;
 use choosers::Choosers;
 
 /// All tenants, the limits of each, and what happens when something fails.
@@ -192,6 +193,20 @@ impl Tenants {
                 self.default_tenant().ok_or_else(|| NoTenant::Unclaimed { account: account.clone() })
             }
         }
+    }
+
+    /// The paths by which the file names devices; what stands there is for the node to say.
+    pub fn device_paths(&self) -> impl Iterator<Item = &Path> {
+        self.tenants.values().flat_map(|tenant| {
+            let disks = tenant.limits.io_max.keys().filter_map(DiskName::path);
+            disks.chain(tenant.limits.devices.iter().flatten().filter_map(DeviceSpec::path))
+        })
+    }
+
+    /// Whether any tenant has a share of the cores, so that the node's cores matter.
+    #[must_use]
+    pub fn share_cores(&self) -> bool {
+        self.tenants.values().any(|tenant| matches!(tenant.limits.cpus, Some(Amount::Share(_))))
     }
 
     /// Whether a user may choose a tenant with `--tenant`: the tenant names him, or one of his Unix

@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 
 use spank::{Failure, JobScript, Outcome};
-use tenantry_cgroup::{Error, GroupPath, graft, tenant};
+use tenantry_cgroup::{Error, GroupPath, graft, node, tenant};
 use tenantry_model::durable;
 use tenantry_model::job::{Incarnation, JobRecords, Paths, Placement, Registration};
-use tenantry_model::tenants::{self, IsolationFailure, Limits, MeteringFailure, Tenants, TenantsError};
+use tenantry_model::tenants::{self, IsolationFailure, MeteringFailure, Tenants, TenantsError};
 use tenantry_model::{BootId, NodeName, TenantPath};
 
 use crate::context::epilog;
@@ -186,9 +186,8 @@ fn graft_job(
     tenant: &TenantPath,
     tenants: &Tenants,
 ) -> Result<Placement, IsolationError> {
-    let limits_of =
-        |level: &TenantPath| tenants.get(level).map_or_else(Limits::default, |tenant| tenant.limits);
-    let group = tenant::ensure(&site.root, scope, tenant, limits_of)?;
+    let limits = tenants.on(&node::size(&site.root, tenants)?);
+    let group = tenant::ensure(&site.root, scope, tenant, &limits)?;
     let leaf = group.child(format!("job_{}", facts.job_id))?;
     let mounts = mount_points(facts, scope)?;
     // From a prolog that ended half-way: without a registration nothing of the job can be in it.

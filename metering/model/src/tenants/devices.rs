@@ -241,6 +241,17 @@ pub enum DiskName {
     Path(PathBuf),
 }
 
+impl DiskName {
+    /// The path, where it is named by one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            DiskName::Number(_) => None,
+            DiskName::Path(path) => Some(path),
+        }
+    }
+}
+
 impl FromStr for DiskName {
     type Err = InvalidDevice;
 

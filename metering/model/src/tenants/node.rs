@@ -73,7 +73,7 @@ pub struct NodeLimits {
     pub io_max: BTreeMap<DeviceNumber, IoMax>,
     /// `cgroup.max.descendants`.
     pub descendants_max: Option<Limit<u64>>,
-    /// `hugetlb.SIZE.max`.
+    /// `hugetlb.SIZE.max`, for every size the node has.
     pub hugetlb_max: BTreeMap<HugePageSize, Limit<Bytes>>,
     /// `rdma.max`.
     pub rdma_max: BTreeMap<String, RdmaMax>,

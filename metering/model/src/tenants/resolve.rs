@@ -241,21 +241,19 @@ impl On<'_> {
         io_max
     }
 
+    /// For every size the node has, so that a limit taken out of the file is lifted.
     fn hugetlb_max(&mut self, file: &Limits) -> BTreeMap<super::HugePageSize, Limit<Bytes>> {
-        let mut hugetlb_max = BTreeMap::new();
         for (size, max) in &file.hugetlb_max {
             if !self.node.huge_pages.contains(size) {
                 let finding = "this node's kernel has no pages of that size: there is nothing to limit";
                 self.warn(format!("hugetlb_max.{size}"), max, finding);
-                continue;
             }
-            let whole_pages = match max {
-                Limit::Max => Limit::Max,
-                Limit::At(bytes) => in_pages(*bytes, size.bytes()),
-            };
-            hugetlb_max.insert(size.clone(), whole_pages);
         }
-        hugetlb_max
+        let whole_pages = |size: &super::HugePageSize| match file.hugetlb_max.get(size) {
+            None | Some(Limit::Max) => Limit::Max,
+            Some(Limit::At(bytes)) => in_pages(*bytes, size.bytes()),
+        };
+        self.node.huge_pages.iter().map(|size| (size.clone(), whole_pages(size))).collect()
     }
 
     fn rdma_max(&mut self, file: &Limits) -> BTreeMap<String, super::RdmaMax> {
