@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 use procfs::Current;
-use tenantry_model::tenants::{DeviceKind, DeviceNode, DeviceNumber, HugePageSize, NodeSize, Tenants};
+use tenantry_model::tenants::{
+    DeviceKind, DeviceName, DeviceNode, DeviceNumber, HugePageSize, NodeSize, Tenants,
+};
 use tenantry_model::{Bytes, CpuList};
 
 use crate::{Error, Result, Root};
@@ -34,7 +36,7 @@ pub fn size(root: &Root, tenants: &Tenants) -> Result<NodeSize> {
         pid_max: number(Path::new("/proc/sys/kernel/pid_max"))?,
         huge_pages: huge_pages(Path::new("/sys/kernel/mm/hugepages"))?,
         rdma: names(Path::new("/sys/class/infiniband"))?.into_iter().collect(),
-        devices: devices(tenants.device_paths())?,
+        devices: devices(tenants.devices())?,
     })
 }
 
@@ -76,21 +78,36 @@ fn huge_pages(dir: &Path) -> Result<BTreeSet<HugePageSize>> {
     Ok(names(dir)?.iter().filter_map(size).collect())
 }
 
-fn devices<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<BTreeMap<PathBuf, DeviceNode>> {
+fn devices(names: BTreeSet<DeviceName>) -> Result<BTreeMap<DeviceName, DeviceNode>> {
     let mut devices = BTreeMap::new();
-    for path in paths {
-        if let Some(device) = device(path)? {
-            devices.insert(path.to_owned(), device);
+    for name in names {
+        if let Some(device) = device(&name)? {
+            devices.insert(name, device);
         }
     }
     Ok(devices)
 }
 
-/// The device at a path, symbolic links followed; `None` where there is none.
+/// A device, symbolic links of its path followed; `None` where there is none.
 ///
 /// # Errors
 /// Where it cannot be examined.
-pub fn device(path: &Path) -> Result<Option<DeviceNode>> {
+pub fn device(name: &DeviceName) -> Result<Option<DeviceNode>> {
+    let sys = |number: &DeviceNumber| Path::new("/sys/dev/block").join(number.to_string());
+    let (kind, number) = match name {
+        DeviceName::Number(number) if sys(number).exists() => (DeviceKind::Block, *number),
+        DeviceName::Number(_) => return Ok(None),
+        DeviceName::Path(path) => match at(path)? {
+            Some(found) => found,
+            None => return Ok(None),
+        },
+    };
+    let is_partition = kind == DeviceKind::Block && sys(&number).join("partition").exists();
+    Ok(Some(DeviceNode { kind, number, is_partition }))
+}
+
+/// The device that stands at a path.
+fn at(path: &Path) -> Result<Option<(DeviceKind, DeviceNumber)>> {
     let found = match fs::metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -104,9 +121,7 @@ pub fn device(path: &Path) -> Result<Option<DeviceNode>> {
     let part =
         |number: u64| u32::try_from(number).map_err(|error| failed("examine", path, io::Error::other(error)));
     let number = DeviceNumber { major: part(major(found.rdev()))?, minor: part(minor(found.rdev()))? };
-    let is_partition = kind == DeviceKind::Block
-        && Path::new("/sys/dev/block").join(number.to_string()).join("partition").exists();
-    Ok(Some(DeviceNode { kind, number, is_partition }))
+    Ok(Some((kind, number)))
 }
 
 fn read_list(path: &Path) -> Result<CpuList> {
@@ -147,7 +162,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cpuset.cpus.effective"), "0-1,4\n").unwrap();
         let root = Root::open_fake(dir.path()).unwrap();
-        let file = "[tenants.a]\ndevices = ['/dev/null rw', '/dev/absent r', '/dev/fd r']\n";
+        let file = "[tenants.a]\ndevices = ['/dev/null rw', '/dev/absent r', '/dev/fd r']\nio_max = { '4095:0' = {} }\n";
         let tenants = Tenants::parse("tenants.toml".as_ref(), file).unwrap();
         let size = size(&root, &tenants).unwrap();
         assert_eq!((size.cpus.to_string().as_str(), size.cores), ("0-1,4", None));
@@ -156,7 +171,7 @@ mod tests {
         let kib: u64 = total.trim().strip_suffix(" kB").unwrap().parse().unwrap();
         assert_eq!(size.memory, Bytes(kib.checked_mul(1024).unwrap()));
         assert!(size.page.0.is_power_of_two() && size.pid_max > 0);
-        let null = size.devices[Path::new("/dev/null")];
+        let null = size.devices[&"/dev/null".parse().unwrap()];
         assert_eq!((null.kind, null.number.to_string().as_str()), (DeviceKind::Char, "1:3"));
         assert_eq!(size.devices.len(), 1, "{:?}", size.devices);
     }

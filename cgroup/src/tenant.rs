@@ -12,7 +12,7 @@ use tenantry_model::units::Limit;
 use crate::parse::words;
 use crate::{Error, GroupPath, Result, Root};
 
-pub use settings::Setting;
+pub use settings::{Setting, wanted};
 
 /// What a tenant's group is called: `tenant_` keeps it apart from Slurm's names and the kernel's.
 const PREFIX: &str = "tenant_";

@@ -62,6 +62,17 @@ fn figure(text: &str) -> u64 {
 /// # Errors
 /// Where the kernel does not let one be read.
 pub(super) fn read(root: &Root, group: &GroupPath, limits: &NodeLimits) -> Result<Vec<Setting>> {
+    with(limits, |file| root.read(group, file))
+}
+
+/// What should stand in a tenant's group, where there is none to look at.
+#[must_use]
+pub fn wanted(limits: &NodeLimits) -> Vec<Setting> {
+    // Nothing is read, so nothing fails.
+    with(limits, |_| Ok(None)).unwrap_or_default()
+}
+
+fn with(limits: &NodeLimits, read: impl Fn(&str) -> Result<Option<Vec<u8>>>) -> Result<Vec<Setting>> {
     fn text<T: Display>(limit: Option<&T>) -> Option<String> {
         limit.map(ToString::to_string)
     }
@@ -84,25 +95,27 @@ pub(super) fn read(root: &Root, group: &GroupPath, limits: &NodeLimits) -> Resul
     ];
     let mut settings = Vec::with_capacity(plain.len().saturating_add(4));
     for (file, wanted, default) in plain {
-        settings.push(setting(root, group, file.to_owned(), wanted, default)?);
+        settings.push(setting(file.to_owned(), read(file)?, wanted, default));
     }
     for (size, max) in &limits.hugetlb_max {
-        settings.push(setting(root, group, format!("hugetlb.{size}.max"), Some(max.to_string()), "max")?);
+        let file = format!("hugetlb.{size}.max");
+        let text = read(&file)?;
+        settings.push(setting(file, text, Some(max.to_string()), "max"));
     }
     let io = limits.io_max.iter().map(|(number, max)| (number.to_string(), *max)).collect();
-    settings.extend(lines(root, group, "io.max", &io, IoMax::NONE, io_line)?);
-    settings.extend(lines(root, group, "rdma.max", &limits.rdma_max, RdmaMax::NONE, rdma_line)?);
+    settings.extend(lines("io.max", read("io.max")?.as_deref(), &io, IoMax::NONE, io_line));
+    settings.extend(lines(
+        "rdma.max",
+        read("rdma.max")?.as_deref(),
+        &limits.rdma_max,
+        RdmaMax::NONE,
+        rdma_line,
+    ));
     Ok(settings)
 }
 
-fn setting(
-    root: &Root,
-    group: &GroupPath,
-    file: String,
-    wanted: Option<String>,
-    default: &str,
-) -> Result<Setting> {
-    let actual = root.read(group, &file)?.map(|text| match file.as_str() {
+fn setting(file: String, text: Option<Vec<u8>>, wanted: Option<String>, default: &str) -> Setting {
+    let actual = text.map(|text| match file.as_str() {
         // It may have lines for single devices, which are not ours.
         "io.weight" => flat_keyed(&text)
             .find(|(key, _)| *key == b"default")
@@ -110,22 +123,20 @@ fn setting(
         _ => String::from_utf8_lossy(text.trim_ascii()).into_owned(),
     });
     let wanted = wanted.unwrap_or_else(|| default.to_owned());
-    Ok(Setting { is_default: wanted == default, file, device: None, wanted, actual })
+    Setting { is_default: wanted == default, file, device: None, wanted, actual }
 }
 
 /// A file with a line for each device. One that has a line and is not wanted goes back to `none`.
 fn lines<T: Copy + Display>(
-    root: &Root,
-    group: &GroupPath,
     file: &str,
+    text: Option<&[u8]>,
     wanted: &BTreeMap<String, T>,
     none: T,
     read: fn(Subkeys<'_>) -> T,
-) -> Result<Vec<Setting>> {
-    let text = root.read(group, file)?;
+) -> Vec<Setting> {
     let name = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
     let actual: Option<BTreeMap<_, _>> =
-        text.as_deref().map(|text| nested_keyed(text).map(|(key, line)| (name(key), read(line))).collect());
+        text.map(|text| nested_keyed(text).map(|(key, line)| (name(key), read(line))).collect());
     let devices: BTreeSet<&String> = wanted.keys().chain(actual.iter().flat_map(BTreeMap::keys)).collect();
     let none = none.to_string();
     let line = |device: &String| {
@@ -140,7 +151,7 @@ fn lines<T: Copy + Display>(
             actual,
         }
     };
-    Ok(devices.into_iter().map(line).collect())
+    devices.into_iter().map(line).collect()
 }
 
 /// `max` is no number, and so is what is not there.

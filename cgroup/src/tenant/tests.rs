@@ -1,9 +1,9 @@
 use super::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use tenantry_model::Bytes;
-use tenantry_model::tenants::{NodeSize, Tenants};
+use tenantry_model::tenants::{DeviceKind, DeviceName, DeviceNode, NodeSize, Tenants};
 
 /// A fresh group's files as kernel 7.3 prints them.
 const FRESH: [(&str, &str); 17] = [
@@ -85,6 +85,11 @@ impl Tree {
 const ACME: &str = "s.slice/slurmstepd.scope/tenant_acme";
 const PHYSICS: &str = "s.slice/slurmstepd.scope/tenant_acme/tenant_physics";
 
+fn disk(number: &str) -> (DeviceName, DeviceNode) {
+    let name: DeviceName = number.parse().unwrap();
+    (name, DeviceNode { kind: DeviceKind::Block, number: number.parse().unwrap(), is_partition: false })
+}
+
 /// The file's limits on a node of 4 CPUs.
 fn limits(file: &str) -> Resolved {
     let node = NodeSize {
@@ -96,7 +101,7 @@ fn limits(file: &str) -> Resolved {
         pid_max: 32_768,
         huge_pages: BTreeSet::from(["2MB".parse().unwrap()]),
         rdma: BTreeSet::from(["mlx5_0".to_owned()]),
-        devices: BTreeMap::new(),
+        devices: ["8:0", "8:16"].map(disk).into(),
     };
     Tenants::parse(Path::new("tenants.toml"), file).unwrap().on(&node)
 }

@@ -14,7 +14,9 @@ mod raw;
 mod resolve;
 mod source;
 
-pub use devices::{DeviceAccess, DeviceKind, DeviceNumber, DeviceRule, DeviceSpec, DiskName, InvalidDevice};
+pub use devices::{
+    DeviceAccess, DeviceKind, DeviceName, DeviceNumber, DeviceRule, DeviceSpec, InvalidDevice,
+};
 pub use file::in_force;
 pub use limits::{HugePageSize, InvalidHugePageSize, IoMax, Limits, RdmaMax};
 pub use network::{AclOperation, AclRule, AclVerdict, InvalidRule, NetworkPolicy};
@@ -24,8 +26,8 @@ pub use policy::{
 };
 pub use resolve::{Resolved, Warning};
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -195,12 +197,15 @@ impl Tenants {
         }
     }
 
-    /// The paths by which the file names devices; what stands there is for the node to say.
-    pub fn device_paths(&self) -> impl Iterator<Item = &Path> {
-        self.tenants.values().flat_map(|tenant| {
-            let disks = tenant.limits.io_max.keys().filter_map(DiskName::path);
-            disks.chain(tenant.limits.devices.iter().flatten().filter_map(DeviceSpec::path))
-        })
+    /// The devices that the file names; what they are is for the node to say.
+    #[must_use]
+    pub fn devices(&self) -> BTreeSet<DeviceName> {
+        let of_tenant = |tenant: &Tenant| {
+            let listed = tenant.limits.devices.iter().flatten().filter_map(DeviceSpec::path);
+            let listed = listed.map(|path| DeviceName::Path(path.to_owned()));
+            listed.chain(tenant.limits.io_max.keys().cloned()).collect::<Vec<_>>()
+        };
+        self.tenants.values().flat_map(of_tenant).collect()
     }
 
     /// Whether any tenant has a share of the cores, so that the node's cores matter.

@@ -231,28 +231,17 @@ fn number_up_to(text: &str, most: u32) -> Option<u32> {
     text.parse().ok().filter(|number| digits && *number <= most)
 }
 
-/// A disk as the file names it: `/dev/nvme0n1` or `259:0`.
+/// A device as the file names it: `/dev/nvme0n1`, or for a disk `259:0`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum DiskName {
-    /// By number.
+pub enum DeviceName {
+    /// By number; a block device.
     Number(DeviceNumber),
     /// By the path of its node.
     Path(PathBuf),
 }
 
-impl DiskName {
-    /// The path, where it is named by one.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            DiskName::Number(_) => None,
-            DiskName::Path(path) => Some(path),
-        }
-    }
-}
-
-impl FromStr for DiskName {
+impl FromStr for DeviceName {
     type Err = InvalidDevice;
 
     fn from_str(text: &str) -> Result<Self, InvalidDevice> {
@@ -267,16 +256,16 @@ impl FromStr for DiskName {
     }
 }
 
-impl fmt::Display for DiskName {
+impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DiskName::Number(number) => number.fmt(f),
-            DiskName::Path(path) => path.display().fmt(f),
+            DeviceName::Number(number) => number.fmt(f),
+            DeviceName::Path(path) => path.display().fmt(f),
         }
     }
 }
 
-impl TryFrom<String> for DiskName {
+impl TryFrom<String> for DeviceName {
     type Error = InvalidDevice;
 
     fn try_from(text: String) -> Result<Self, InvalidDevice> {
@@ -284,8 +273,8 @@ impl TryFrom<String> for DiskName {
     }
 }
 
-impl From<DiskName> for String {
-    fn from(name: DiskName) -> String {
+impl From<DeviceName> for String {
+    fn from(name: DeviceName) -> String {
         name.to_string()
     }
 }
@@ -330,10 +319,10 @@ mod tests {
     #[test]
     fn disks_are_paths_or_numbers() {
         for text in ["/dev/nvme0n1", "/dev/disk/by-id/x", "8:0"] {
-            assert_eq!(text.parse::<DiskName>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<DeviceName>().unwrap().to_string(), text);
         }
         for text in ["nvme0n1", "8", "8:*", "/dev", "/dev/../x", ""] {
-            assert!(text.parse::<DiskName>().is_err(), "{text:?} was accepted");
+            assert!(text.parse::<DeviceName>().is_err(), "{text:?} was accepted");
         }
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceSpec, DiskName};
+use super::{DeviceName, DeviceSpec};
 use crate::cpu_list::CpuList;
 use crate::units::{Amount, Bytes, CpuBandwidth, Limit, Usec};
 
@@ -39,7 +39,7 @@ pub struct Limits {
     /// `io.weight`, 1 to 10000; the kernel's default is 100.
     pub io_weight: Option<u64>,
     /// `io.max`, for each disk.
-    pub io_max: BTreeMap<DiskName, IoMax>,
+    pub io_max: BTreeMap<DeviceName, IoMax>,
     /// `cgroup.max.descendants`: groups in it, its jobs' and theirs.
     pub descendants_max: Option<Limit<u64>>,
     /// `hugetlb.SIZE.max`.

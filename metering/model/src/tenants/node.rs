@@ -1,9 +1,8 @@
 //! What a node has, and a tenant's limits on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
-use super::{DeviceKind, DeviceNumber, DeviceRule, HugePageSize, IoMax, RdmaMax};
+use super::{DeviceKind, DeviceName, DeviceNumber, DeviceRule, HugePageSize, IoMax, RdmaMax};
 use crate::cpu_list::CpuList;
 use crate::units::{Bytes, CpuBandwidth, Limit, Usec};
 
@@ -26,8 +25,8 @@ pub struct NodeSize {
     pub huge_pages: BTreeSet<HugePageSize>,
     /// Its RDMA devices.
     pub rdma: BTreeSet<String>,
-    /// What stands at the paths that the tenants file names; a path without a device is not in here.
-    pub devices: BTreeMap<PathBuf, DeviceNode>,
+    /// The devices that the tenants file names, as far as they are there.
+    pub devices: BTreeMap<DeviceName, DeviceNode>,
 }
 
 /// A device node.

@@ -116,7 +116,7 @@ impl RawTenant {
         Ok(limits)
     }
 
-    fn io_max(&self, source: &Source<'_>) -> Checked<BTreeMap<super::DiskName, IoMax>> {
+    fn io_max(&self, source: &Source<'_>) -> Checked<BTreeMap<super::DeviceName, IoMax>> {
         pairs(&self.io_max, |disk, raw| {
             let bytes = |raw: &Option<Spanned<String>>| -> Checked<Limit<Bytes>> {
                 let limit = source.limit(raw.as_ref(), OR_MAX)?.unwrap_or(Limit::Max);

@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use serde::Serialize;
 
 use super::cores;
-use super::{DeviceKind, DeviceRule, DeviceSpec, DiskName, Limits, NodeLimits, NodeSize, Tenants};
+use super::{DeviceKind, DeviceName, DeviceRule, DeviceSpec, Limits, NodeLimits, NodeSize, Tenants};
 use crate::cpu_list::CpuList;
 use crate::ids::TenantPath;
 use crate::units::{Amount, Bytes, CpuBandwidth, Limit, Usec};
@@ -214,25 +214,20 @@ impl On<'_> {
     fn io_max(&mut self, file: &Limits) -> BTreeMap<super::DeviceNumber, super::IoMax> {
         let mut io_max = BTreeMap::new();
         for (disk, max) in &file.io_max {
-            let finding = match disk {
-                DiskName::Number(number) => {
-                    io_max.insert(*number, *max).map(|_| "it is there twice".to_owned())
+            let finding = match self.node.devices.get(disk) {
+                None => Some("this node has no such device: there is nothing to limit".to_owned()),
+                Some(device) if device.kind == DeviceKind::Char => {
+                    Some("this node has a character device there: there is nothing to limit".to_owned())
                 }
-                DiskName::Path(path) => match self.node.devices.get(path) {
-                    None => Some("this node has no such device: there is nothing to limit".to_owned()),
-                    Some(device) if device.kind == DeviceKind::Char => {
-                        Some("this node has a character device there: there is nothing to limit".to_owned())
-                    }
-                    Some(device) if device.is_partition => {
-                        let number = device.number;
-                        Some(format!(
-                            "that ({number}) is a part of a disk, and the kernel limits whole disks only: it has no effect"
-                        ))
-                    }
-                    Some(device) => io_max
-                        .insert(device.number, *max)
-                        .map(|_| format!("another name of {} is there too: this one counts", device.number)),
-                },
+                Some(device) if device.is_partition => {
+                    let number = device.number;
+                    Some(format!(
+                        "that ({number}) is a part of a disk, and the kernel limits whole disks only: it has no effect"
+                    ))
+                }
+                Some(device) => io_max
+                    .insert(device.number, *max)
+                    .map(|_| format!("another name of {} is there too: this one counts", device.number)),
             };
             if let Some(finding) = finding {
                 self.warn(format!("io_max.\"{disk}\""), max, finding);
@@ -246,7 +241,11 @@ impl On<'_> {
         for (size, max) in &file.hugetlb_max {
             if !self.node.huge_pages.contains(size) {
                 let finding = "this node's kernel has no pages of that size: there is nothing to limit";
-                self.warn(format!("hugetlb_max.{size}"), max, finding);
+                let wanted = match max {
+                    Limit::Max => "max".to_owned(),
+                    Limit::At(bytes) => bytes.human(),
+                };
+                self.warn(format!("hugetlb_max.{size}"), wanted, finding);
             }
         }
         let whole_pages = |size: &super::HugePageSize| match file.hugetlb_max.get(size) {
@@ -273,7 +272,7 @@ impl On<'_> {
         match spec {
             DeviceSpec::Number(rule) => Some(*rule),
             DeviceSpec::Path { path, access } => {
-                let Some(device) = self.node.devices.get(path) else {
+                let Some(device) = self.node.devices.get(&DeviceName::Path(path.clone())) else {
                     self.warn("devices", spec, "this node has no such device: there is nothing to allow");
                     return None;
                 };

@@ -59,19 +59,20 @@ fn what_no_signed_number_of_bytes_holds_is_the_kernels_max() {
 fn devices_are_found_by_their_paths_and_what_is_not_there_is_said() {
     let tenants = parse(
         "[tenants.a]\ndevices = ['c 1:3 rw', '/dev/fuse rw', '/dev/nvidia0 rw']\n[tenants.a.io_max]\n\
-         '/dev/vda' = { wbps = '1MiB' }\n'/dev/vda1' = { wbps = '1MiB' }\n'8:16' = { riops = 5 }\n\
+         '/dev/vda' = { wbps = '1MiB' }\n'/dev/vda1' = { wbps = '1MiB' }\n'8:16' = { riops = 5 }\n'8:32' = { riops = 5 }\n\
          '/dev/absent' = {}\n'/dev/fuse' = {}\n'/dev/disk/by-id/x' = { rbps = '2MiB' }\n",
     )
     .unwrap();
     let mut node = node("0-3");
     let mut add = |path: &str, kind, number: &str, is_partition| {
         let number: DeviceNumber = number.parse().unwrap();
-        node.devices.insert(path.into(), DeviceNode { kind, number, is_partition });
+        node.devices.insert(path.parse().unwrap(), DeviceNode { kind, number, is_partition });
     };
     add("/dev/fuse", DeviceKind::Char, "10:229", false);
     add("/dev/vda", DeviceKind::Block, "254:0", false);
     add("/dev/disk/by-id/x", DeviceKind::Block, "254:0", false);
     add("/dev/vda1", DeviceKind::Block, "254:1", true);
+    add("8:16", DeviceKind::Block, "8:16", false);
     let resolved = tenants.on(&node);
     let limits = resolved.limits(&"a".parse().unwrap()).unwrap();
     let rules: Vec<_> = limits.devices.as_ref().unwrap().iter().map(ToString::to_string).collect();
@@ -85,6 +86,7 @@ fn devices_are_found_by_their_paths_and_what_is_not_there_is_said() {
     assert_eq!(
         keys,
         [
+            "io_max.\"8:32\"",
             "io_max.\"/dev/absent\"",
             "io_max.\"/dev/fuse\"",
             "io_max.\"/dev/vda\"",
