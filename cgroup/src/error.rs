@@ -34,9 +34,21 @@ pub enum Error {
         /// Whose.
         group: PathBuf,
         /// The limit's file.
-        file: &'static str,
+        file: String,
         /// What was to be written.
         value: String,
+    },
+    /// A limit that the kernel knows, and does not take.
+    #[error("cannot set {file} of {} to {value:?}", group.display())]
+    LimitRefused {
+        /// Whose.
+        group: PathBuf,
+        /// The limit's file.
+        file: String,
+        /// What was to be written.
+        value: String,
+        /// The kernel's answer.
+        source: io::Error,
     },
     /// Processes that outlive SIGKILL: in uninterruptible sleep, most likely on storage.
     #[error("{} still has processes {waited_ms} ms after cgroup.kill; see what they wait for: cat /proc/PID/stack", group.display())]

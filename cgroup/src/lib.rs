@@ -15,6 +15,7 @@
 
 mod error;
 pub mod graft;
+pub mod node;
 pub mod parse;
 mod path;
 mod reading;

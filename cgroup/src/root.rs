@@ -154,13 +154,25 @@ impl Root {
     /// # Errors
     /// Any other answer of the kernel.
     pub fn read(&self, group: &GroupPath, file: &str) -> Result<Option<Vec<u8>>> {
-        let Some(mut opened) = self.open_file(group, file)? else { return Ok(None) };
+        self.read_at(&group.as_path().join(file))
+    }
+
+    /// Reads one of the root's own files whole; `None` where the kernel does not offer it.
+    ///
+    /// # Errors
+    /// Any other answer of the kernel.
+    pub fn read_top(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        self.read_at(Path::new(file))
+    }
+
+    fn read_at(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        let Some(opened) = absent(self.open_at(path, OFlag::O_RDONLY, "read"))? else { return Ok(None) };
         let mut text = Vec::new();
-        match opened.read_to_end(&mut text) {
+        match File::from(opened).read_to_end(&mut text) {
             Ok(_) => Ok(Some(text)),
             // The group was removed while it was read.
             Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => Ok(None),
-            Err(error) => Err(failed("read", &group.as_path().join(file), error)),
+            Err(error) => Err(failed("read", path, error)),
         }
     }
 
@@ -169,9 +181,20 @@ impl Root {
     /// # Errors
     /// Where the kernel refuses, "no such file" included.
     pub fn write(&self, group: &GroupPath, file: &str, text: &str) -> Result<()> {
-        let path = group.as_path().join(file);
-        let opened = self.open_at(&path, OFlag::O_WRONLY, "write")?;
-        File::from(opened).write_all(text.as_bytes()).map_err(|error| failed("write", &path, error))
+        self.write_at(&group.as_path().join(file), text)
+    }
+
+    /// Writes to one of the root's own files.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, "no such file" included.
+    pub fn write_top(&self, file: &str, text: &str) -> Result<()> {
+        self.write_at(Path::new(file), text)
+    }
+
+    fn write_at(&self, path: &Path, text: &str) -> Result<()> {
+        let opened = self.open_at(path, OFlag::O_WRONLY, "write")?;
+        File::from(opened).write_all(text.as_bytes()).map_err(|error| failed("write", path, error))
     }
 
     /// The processes directly in the group; none where it is not there.

@@ -1,31 +1,42 @@
 //! The tenants' groups: one in another as the tenants are, in the scope that holds the jobs.
+//!
+//! Nothing here writes to any other group's limits: what stands in a tenant's group and in it, the
+//! jobs' groups included, is Slurm's.
 
-use std::fmt::Display;
+mod settings;
 
-use tenantry_model::tenants::Limits;
-use tenantry_model::{Limit, TenantPath};
+use tenantry_model::TenantPath;
+use tenantry_model::tenants::{NodeLimits, Resolved};
+use tenantry_model::units::Limit;
 
 use crate::parse::words;
 use crate::{Error, GroupPath, Result, Root};
+
+pub use settings::{Setting, wanted};
 
 /// What a tenant's group is called: `tenant_` keeps it apart from Slurm's names and the kernel's.
 const PREFIX: &str = "tenant_";
 
 /// The controllers a tenant's jobs are held and measured by. Without the first two there is no
-/// isolation worth the name; the others are enabled where the kernel has them, and a limit that
-/// needs one that is missing is an error of its own.
-const CONTROLLERS: [(&str, Need); 5] = [
+/// isolation worth the name; the next are enabled where the kernel has them, the last where a limit
+/// needs them too. A limit that needs one that is missing is an error of its own.
+const CONTROLLERS: [(&str, Need); 7] = [
     ("cpu", Need::Required),
     ("memory", Need::Required),
     ("cpuset", Need::WhereOffered),
     ("io", Need::WhereOffered),
     ("pids", Need::WhereOffered),
+    (HUGETLB, Need::WhereWanted),
+    (RDMA, Need::WhereWanted),
 ];
+const HUGETLB: &str = "hugetlb";
+const RDMA: &str = "rdma";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
     Required,
     WhereOffered,
+    WhereWanted,
 }
 
 /// Where a tenant's group stands: `<scope>/tenant_acme/tenant_physics`.
@@ -36,51 +47,172 @@ pub fn group(scope: &GroupPath, tenant: &TenantPath) -> Result<GroupPath> {
     tenant.segments().try_fold(scope.clone(), |group, segment| group.child(format!("{PREFIX}{segment}")))
 }
 
-/// The tenant whose group has this name in the group of `outer`; `None` where it is no tenant's.
-#[must_use]
-pub fn named(outer: Option<&TenantPath>, name: &str) -> Option<TenantPath> {
-    let segment = name.strip_prefix(PREFIX)?;
-    match outer {
-        None => segment.parse(),
-        Some(outer) => format!("{outer}/{segment}").parse(),
+/// The tenants that have a group in the scope now, parents before their children.
+///
+/// # Errors
+/// Where a group cannot be listed.
+pub fn present(root: &Root, scope: &GroupPath) -> Result<Vec<TenantPath>> {
+    let mut found = Vec::new();
+    let mut groups = vec![(None::<TenantPath>, scope.clone())];
+    while let Some((outer, group)) = groups.pop() {
+        for child in root.children(&group)? {
+            let segment = child.name().to_str().and_then(|name| name.strip_prefix(PREFIX));
+            let path = segment.map(|segment| match &outer {
+                Some(outer) => format!("{outer}/{segment}"),
+                None => segment.to_owned(),
+            });
+            if let Some(path) = path.and_then(|path| path.parse::<TenantPath>().ok()) {
+                groups.push((Some(path.clone()), child));
+                found.push(path);
+            }
+        }
     }
-    .ok()
+    found.sort();
+    Ok(found)
 }
 
 /// Makes the tenant's group and those it stands in, enables the controllers down to it, and sets
 /// the limits of each level. What is so already is left alone.
 ///
-/// `limits_of` answers for the tenant and each tenant it stands in.
+/// # Errors
+/// Where a group cannot be made. Where a limit cannot be enforced here, [`Error::NoSuchLimit`] or
+/// [`Error::LimitRefused`], the first of them: then all else is done, and a site that would rather
+/// run without may go on.
+pub fn ensure(root: &Root, scope: &GroupPath, tenant: &TenantPath, limits: &Resolved) -> Result<GroupPath> {
+    let mut innermost = scope.clone();
+    let mut failed = Vec::new();
+    for level in tenant.lineage() {
+        let unlimited = NodeLimits::default();
+        let wanted = limits.limits(&level).unwrap_or(&unlimited);
+        enable_for(root, scope, &level, wanted)?;
+        innermost = group(scope, &level)?;
+        root.ensure(&innermost)?;
+        failed.extend(settings::write(root, &innermost, settings::read(root, &innermost, wanted)?).1);
+    }
+    enable_controllers(root, &innermost, &[])?;
+    failed.into_iter().next().map_or(Ok(innermost), Err)
+}
+
+/// What became of one running tenant's limits.
+#[derive(Debug)]
+pub struct Applied {
+    /// Whose.
+    pub tenant: TenantPath,
+    /// What was changed, with what stood there before.
+    pub changed: Vec<Setting>,
+    /// What could not be.
+    pub failed: Vec<Error>,
+}
+
+/// Sets the limits of the tenants that have a group now, and makes none. A tenant that the file no
+/// longer has keeps its limits for as long as its last jobs run.
 ///
 /// # Errors
-/// Where a group cannot be made, or a limit cannot be enforced here.
-pub fn ensure(
+/// Where the scope cannot be listed. What fails for one tenant keeps no other from its limits.
+pub fn apply(root: &Root, scope: &GroupPath, limits: &Resolved) -> Result<Vec<Applied>> {
+    let mut applied = Vec::new();
+    for tenant in present(root, scope)? {
+        let Some(wanted) = limits.limits(&tenant) else { continue };
+        let group = group(scope, &tenant)?;
+        let (changed, failed) = enable_for(root, scope, &tenant, wanted)
+            .and_then(|()| settings::read(root, &group, wanted))
+            .map_or_else(
+                |error| (Vec::new(), vec![error]),
+                |settings| settings::write(root, &group, settings),
+            );
+        // A group that went in the meantime has no limits to fail.
+        if failed.is_empty() || root.exists(&group)? {
+            applied.push(Applied { tenant, changed, failed });
+        }
+    }
+    Ok(applied)
+}
+
+/// A tenant's limits on this node beside what its group has; `None` where it has no group now.
+///
+/// # Errors
+/// Where the kernel does not let one be read.
+pub fn settings(
     root: &Root,
     scope: &GroupPath,
     tenant: &TenantPath,
-    limits_of: impl Fn(&TenantPath) -> Limits,
-) -> Result<GroupPath> {
-    enable_controllers(root, scope)?;
-    let mut innermost = scope.clone();
-    for level in tenant.lineage() {
-        innermost = group(scope, &level)?;
-        root.ensure(&innermost)?;
-        set_limits(root, &innermost, &limits_of(&level))?;
-        enable_controllers(root, &innermost)?;
-    }
-    Ok(innermost)
+    wanted: &NodeLimits,
+) -> Result<Option<Vec<Setting>>> {
+    let group = group(scope, tenant)?;
+    let settings = settings::read(root, &group, wanted)?;
+    Ok(root.exists(&group)?.then_some(settings))
 }
 
-fn enable_controllers(root: &Root, group: &GroupPath) -> Result<()> {
+/// What differs between a tenant's limits and its group's; nothing where it has no group now.
+///
+/// # Errors
+/// Where the kernel does not let one be read.
+pub fn differences(
+    root: &Root,
+    scope: &GroupPath,
+    tenant: &TenantPath,
+    wanted: &NodeLimits,
+) -> Result<Vec<Setting>> {
+    let settings = settings(root, scope, tenant, wanted)?.unwrap_or_default();
+    Ok(settings.into_iter().filter(|setting| !setting.holds()).collect())
+}
+
+/// Enables, in the scope and in each tenant above, what a tenant's group needs to have its files.
+fn enable_for(root: &Root, scope: &GroupPath, tenant: &TenantPath, limits: &NodeLimits) -> Result<()> {
+    let wanted = wanted_controllers(limits);
+    enable_above(root, scope, &wanted)?;
+    enable_controllers(root, scope, &wanted)?;
+    match tenant.parent() {
+        None => Ok(()),
+        Some(parent) => {
+            parent.lineage().try_for_each(|level| enable_controllers(root, &group(scope, &level)?, &wanted))
+        }
+    }
+}
+
+fn wanted_controllers(limits: &NodeLimits) -> Vec<&'static str> {
+    let huge = limits.hugetlb_max.values().any(|max| matches!(max, Limit::At(_)));
+    [(huge, HUGETLB), (!limits.rdma_max.is_empty(), RDMA)]
+        .into_iter()
+        .filter_map(|(wanted, controller)| wanted.then_some(controller))
+        .collect()
+}
+
+/// systemd hands down the controllers it knows and leaves the others alone: those are ours to hand
+/// down, from the root to the scope.
+fn enable_above(root: &Root, scope: &GroupPath, wanted: &[&'static str]) -> Result<()> {
+    let offered = root.read(scope, "cgroup.controllers")?.unwrap_or_default();
+    let missing: Vec<_> =
+        wanted.iter().copied().filter(|controller| !contains(&offered, controller)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let top = root.read_top("cgroup.controllers")?.unwrap_or_default();
+    let mut above = Vec::new();
+    let mut at = scope.parent();
+    while let Some(group) = at {
+        at = group.parent();
+        above.push(group);
+    }
+    for controller in missing.into_iter().filter(|controller| contains(&top, controller)) {
+        let enable = format!("+{controller}");
+        root.write_top(SUBTREE, &enable)?;
+        above.iter().rev().try_for_each(|group| root.write(group, SUBTREE, &enable))?;
+    }
+    Ok(())
+}
+
+const SUBTREE: &str = "cgroup.subtree_control";
+
+fn enable_controllers(root: &Root, group: &GroupPath, wanted: &[&'static str]) -> Result<()> {
     let offered = root.read(group, "cgroup.controllers")?.unwrap_or_default();
-    let enabled = root.read(group, "cgroup.subtree_control")?.unwrap_or_default();
-    let is_in = |list: &[u8], name: &str| words(list).any(|word| word == name.as_bytes());
+    let enabled = root.read(group, SUBTREE)?.unwrap_or_default();
     for (controller, need) in CONTROLLERS {
-        if is_in(&enabled, controller) {
+        if contains(&enabled, controller) || (need == Need::WhereWanted && !wanted.contains(&controller)) {
             continue;
         }
-        if is_in(&offered, controller) {
-            root.write(group, "cgroup.subtree_control", &format!("+{controller}"))?;
+        if contains(&offered, controller) {
+            root.write(group, SUBTREE, &format!("+{controller}"))?;
         } else if need == Need::Required {
             return Err(Error::NoController { controller, group: group.as_path().to_owned() });
         }
@@ -88,95 +220,9 @@ fn enable_controllers(root: &Root, group: &GroupPath) -> Result<()> {
     Ok(())
 }
 
-/// Sets every limit: those of the tenants file, and the kernel's default where the file has none,
-/// so that a limit taken out of the file is gone from the group.
-fn set_limits(root: &Root, group: &GroupPath, limits: &Limits) -> Result<()> {
-    let set = |file: &'static str, wanted: Option<String>, default: &str| {
-        let Some(current) = root.read(group, file)? else {
-            let no_limit = |value| Error::NoSuchLimit { group: group.as_path().to_owned(), file, value };
-            return wanted.map_or(Ok(()), |value| Err(no_limit(value)));
-        };
-        let value = wanted.as_deref().unwrap_or(default);
-        // A limit that already holds is not written again: a write to memory.max reclaims.
-        if current.trim_ascii() == value.as_bytes() { Ok(()) } else { root.write(group, file, value) }
-    };
-    set("cpu.weight", limits.cpu_weight.map(|weight| weight.to_string()), "100")?;
-    set("cpu.max", text_of(limits.cpu_max.as_ref()), "max 100000")?;
-    set("memory.low", text_of(limits.memory_low.as_ref()), "0")?;
-    set("memory.high", text_of(limits.memory_high.as_ref()), "max")?;
-    set("memory.max", text_of(limits.memory_max.as_ref()), "max")?;
-    set("memory.swap.max", text_of(limits.memory_swap_max.as_ref()), "max")?;
-    set("pids.max", text_of(limits.pids_max.as_ref()), "max")
-}
-
-fn text_of<T: Display>(limit: Option<&Limit<T>>) -> Option<String> {
-    limit.map(ToString::to_string)
+fn contains(list: &[u8], controller: &str) -> bool {
+    words(list).any(|word| word == controller.as_bytes())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::path::Path;
-    use tenantry_model::Bytes;
-
-    const LIMIT_FILES: [&str; 7] =
-        ["cpu.weight", "cpu.max", "memory.low", "memory.high", "memory.max", "memory.swap.max", "pids.max"];
-
-    /// A group's files as the kernel makes them, for the levels of acme/physics.
-    fn fake_tree(controllers: &str) -> (tempfile::TempDir, Root, GroupPath) {
-        let dir = tempfile::tempdir().unwrap();
-        for level in ["scope", "scope/tenant_acme", "scope/tenant_acme/tenant_physics"] {
-            let group = dir.path().join(level);
-            fs::create_dir(&group).unwrap();
-            fs::write(group.join("cgroup.controllers"), controllers).unwrap();
-            fs::write(group.join("cgroup.subtree_control"), "").unwrap();
-            for file in LIMIT_FILES {
-                fs::write(group.join(file), "max\n").unwrap();
-            }
-        }
-        let root = Root::open_fake(dir.path()).unwrap();
-        (dir, root, GroupPath::new("scope").unwrap())
-    }
-
-    fn text(dir: &Path, path: &str) -> String {
-        fs::read_to_string(dir.join(path)).unwrap().trim_end().to_owned()
-    }
-
-    fn physics() -> TenantPath {
-        "acme/physics".parse().unwrap()
-    }
-
-    #[test]
-    fn each_level_gets_its_own_limits_and_defaults_for_the_rest() {
-        let (dir, root, scope) = fake_tree("cpuset cpu io memory pids");
-        let limits_of = |tenant: &TenantPath| match tenant.as_str() {
-            "acme" => Limits { memory_max: Some(Limit::At(Bytes(1 << 30))), ..Limits::default() },
-            _ => Limits { cpu_weight: Some(50), pids_max: Some(Limit::At(9)), ..Limits::default() },
-        };
-        let group = ensure(&root, &scope, &physics(), limits_of).unwrap();
-        assert_eq!(group.to_string(), "scope/tenant_acme/tenant_physics");
-        // A fake file keeps the tail of a longer old text; these two are written over "max".
-        assert_eq!(text(dir.path(), "scope/tenant_acme/memory.max"), "1073741824");
-        assert_eq!(text(dir.path(), "scope/tenant_acme/memory.high"), "max");
-        assert!(text(dir.path(), "scope/tenant_acme/tenant_physics/cpu.weight").starts_with("50"));
-        assert_eq!(text(dir.path(), "scope/tenant_acme/tenant_physics/memory.max"), "max");
-    }
-
-    #[test]
-    fn a_node_without_the_memory_controller_is_an_error_that_names_it() {
-        let (_dir, root, scope) = fake_tree("cpuset cpu io pids");
-        let error = ensure(&root, &scope, &physics(), |_| Limits::default()).unwrap_err();
-        assert!(matches!(error, Error::NoController { controller: "memory", .. }), "{error}");
-    }
-
-    #[test]
-    fn a_limit_the_kernel_does_not_have_is_an_error_only_if_it_is_wanted() {
-        let (dir, root, scope) = fake_tree("cpu memory");
-        fs::remove_file(dir.path().join("scope/tenant_acme/pids.max")).unwrap();
-        ensure(&root, &scope, &physics(), |_| Limits::default()).unwrap();
-        let wanted = |_: &TenantPath| Limits { pids_max: Some(Limit::At(5)), ..Limits::default() };
-        let error = ensure(&root, &scope, &physics(), wanted).unwrap_err();
-        assert!(matches!(error, Error::NoSuchLimit { file: "pids.max", .. }), "{error}");
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use tenantry_model::TenantPath;
 use tenantry_model::tenants::TenantsError;
 
 use tenantry_client::ClientError;
@@ -27,6 +28,24 @@ pub enum Error {
     /// The same, and it was written out already.
     #[error("the tenants file has an error")]
     ConfigAlreadySaid,
+    /// The cgroup tree cannot be read or written.
+    #[error(transparent)]
+    Cgroup(#[from] tenantry_cgroup::Error),
+    /// No slurmd runs here.
+    #[error("no slurmstepd.scope in the cgroup tree: on a node, start slurmd with CgroupPlugin=cgroup/v2")]
+    NoScope,
+    /// The file has no such tenant.
+    #[error("there is no tenant {0} in the file; `tenantry tenants check` lists them")]
+    NoTenant(TenantPath),
+    /// What was asked changes groups.
+    #[error("only root may change limits: run it as root")]
+    NotRoot,
+    /// Limits differ, and that was written out already.
+    #[error("limits differ")]
+    Differs,
+    /// Limits could not be set, and that was written out already.
+    #[error("limits could not be set")]
+    NotApplied,
     /// Nobody takes the output.
     #[error("cannot write the output")]
     Output(#[from] io::Error),

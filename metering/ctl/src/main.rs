@@ -1,10 +1,11 @@
-//! `tenantry`: asks the server about usage, checks the tenants file.
+//! `tenantry`: asks the server about usage, checks the tenants file, shows and sets limits.
 #![forbid(unsafe_code)]
 
 mod check_config;
 mod csv_report;
 mod error;
 mod table;
+mod tenants;
 mod usage;
 
 use std::io::{self, Write};
@@ -14,7 +15,8 @@ use clap::{Parser, Subcommand};
 
 use error::Error;
 
-/// sysexits(3).
+/// sysexits(3), and diff(1).
+const EX_DIFFERS: u8 = 1;
 const EX_USAGE: u8 = 64;
 const EX_DATAERR: u8 = 65;
 const EX_UNAVAILABLE: u8 = 69;
@@ -36,6 +38,7 @@ struct Args {
 enum Command {
     Usage(usage::Args),
     CheckConfig(check_config::Args),
+    Tenants(tenants::Args),
 }
 
 fn code(error: &Error) -> u8 {
@@ -46,6 +49,11 @@ fn code(error: &Error) -> u8 {
         Error::Refused { status: 400..=499, .. } | Error::TooLarge => EX_DATAERR,
         Error::Refused { .. } | Error::Answer(_) => EX_PROTOCOL,
         Error::Config(_) | Error::ConfigAlreadySaid => EX_CONFIG,
+        Error::NoTenant(_) => EX_USAGE,
+        Error::NotRoot => EX_NOPERM,
+        Error::NoScope => EX_UNAVAILABLE,
+        Error::Cgroup(_) | Error::NotApplied => EX_OSERR,
+        Error::Differs => EX_DIFFERS,
         Error::Output(_) => EX_IOERR,
         Error::System(_) => EX_OSERR,
     }
@@ -63,13 +71,14 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Usage(args) => usage::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Tenants(args) => tenants::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // The reader has seen enough: `tenantry usage | head`.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            if !matches!(error, Error::ConfigAlreadySaid) {
+            if !matches!(error, Error::ConfigAlreadySaid | Error::Differs | Error::NotApplied) {
                 say(&error);
             }
             ExitCode::from(code(&error))

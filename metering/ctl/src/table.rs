@@ -42,7 +42,7 @@ pub fn table(report: &UsageReport) -> Option<String> {
         rows.extend(report.usage.iter().filter(|record| record.tenant.as_ref() == tenant).map(row));
         rows.push(total_row(tenant, &totals));
     }
-    Some(aligned(&rows))
+    Some(aligned(&rows, TEXT_COLUMNS))
 }
 
 fn row(record: &UsageRecord) -> Row {
@@ -123,7 +123,7 @@ fn split(value: u128, unit: u128) -> (u128, u128) {
 }
 
 /// `[D-]HH:MM:SS.mmm` of microseconds.
-fn duration(usec: u128) -> String {
+pub fn duration(usec: u128) -> String {
     let (milliseconds, _) = split(usec, 1_000);
     let (seconds, milliseconds) = split(milliseconds, 1_000);
     let (minutes, seconds) = split(seconds, 60);
@@ -157,8 +157,9 @@ fn mib(bytes: u128) -> String {
     decimal(bytes, MIB)
 }
 
-fn aligned(rows: &[Row]) -> String {
-    let mut widths = [0; COLUMNS];
+/// Rows in columns as wide as their widest cell; the first `text_columns` stand left, the rest right.
+pub fn aligned<const N: usize>(rows: &[[String; N]], text_columns: usize) -> String {
+    let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
@@ -167,7 +168,7 @@ fn aligned(rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows {
         let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-            if column < TEXT_COLUMNS { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            if column < text_columns { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');

@@ -26,6 +26,7 @@
 
 pub mod block;
 pub mod clock;
+mod cpu_list;
 pub mod durable;
 pub mod ids;
 pub mod job;
@@ -35,5 +36,6 @@ pub mod units;
 pub mod usage;
 
 pub use clock::{Clock, Moment, SystemClock, WallTime};
+pub use cpu_list::{CpuList, InvalidCpuList};
 pub use ids::{AccountName, BootId, ClusterName, JobId, NodeName, TenantPath};
-pub use units::{Bytes, Limit, Usec};
+pub use units::{Amount, Bytes, Limit, Share, Usec};

@@ -2,13 +2,29 @@
 //!
 //! A file with an error is refused whole, with its line and what to write instead.
 
+mod choosers;
+mod cores;
 mod devices;
 mod file;
+mod limits;
 mod network;
+mod node;
+mod policy;
+mod raw;
+mod resolve;
+mod source;
 
-pub use devices::{DeviceAccess, DeviceKind, DeviceRule};
+pub use devices::{
+    DeviceAccess, DeviceKind, DeviceName, DeviceNumber, DeviceRule, DeviceSpec, InvalidDevice,
+};
 pub use file::in_force;
-pub use network::{AclOperation, AclRule, AclVerdict, NetworkPolicy};
+pub use limits::{HugePageSize, InvalidHugePageSize, IoMax, Limits, RdmaMax};
+pub use network::{AclOperation, AclRule, AclVerdict, InvalidRule, NetworkPolicy};
+pub use node::{DeviceNode, NodeLimits, NodeSize};
+pub use policy::{
+    IsolationFailure, Leftovers, MeteringFailure, PlacementMode, Policy, Unclaimed, Unenforceable,
+};
+pub use resolve::{Resolved, Warning};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,13 +32,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountName, TenantPath};
-use crate::units::{Bytes, CpuBandwidth, Limit};
+use crate::units::Amount;
+use choosers::Choosers;
 
 /// All tenants, the limits of each, and what happens when something fails.
 ///
 /// # Invariants
-/// The parent of every tenant is a tenant; no account is claimed exactly by two. Held by
-/// [`Tenants::parse`] and [`Tenants::load`], its only constructors, and
+/// The parent of every tenant is a tenant; no account is claimed exactly by two; the shares of cores
+/// in one tenant, or at the top, are at most 100%. Held by [`Tenants::parse`] and [`Tenants::load`], its only constructors, and
 /// `tests::whatever_parses_is_a_tree_without_double_claims`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenants {
@@ -34,140 +51,13 @@ pub struct Tenants {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
     accounts: Vec<AccountPattern>,
-    /// Who may choose it with `--tenant`: names of users.
-    users: BTreeSet<String>,
-    /// And of Unix groups.
-    groups: BTreeSet<String>,
+    #[serde(default)]
+    choosers: Choosers,
     /// What it may use on one node, all its jobs and tenants together.
     pub limits: Limits,
-}
-
-/// What a group may use. What is absent stands at the kernel's default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// `cpu.weight`, 1 to 10000; the kernel's default is 100.
-    pub cpu_weight: Option<u64>,
-    /// `cpu.max`.
-    pub cpu_max: Option<Limit<CpuBandwidth>>,
-    /// `memory.low`: kept for it as long as others have some to give.
-    pub memory_low: Option<Limit<Bytes>>,
-    /// `memory.high`: above it the group is slowed and made to give back.
-    pub memory_high: Option<Limit<Bytes>>,
-    /// `memory.max`: above it a process of the group is killed.
-    pub memory_max: Option<Limit<Bytes>>,
-    /// `memory.swap.max`.
-    pub memory_swap_max: Option<Limit<Bytes>>,
-    /// `pids.max`: processes and threads.
-    pub pids_max: Option<Limit<u64>>,
-}
-
-/// What happens when something fails: design choices a site makes once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Policy {
-    /// A job whose account no tenant claims.
-    #[serde(rename = "unclaimed_accounts")]
-    pub unclaimed_accounts: Unclaimed,
-    /// A job that cannot be put under its tenant.
-    #[serde(rename = "isolation_failure")]
-    pub isolation_failure: IsolationFailure,
-    /// A job whose usage cannot be recorded.
-    #[serde(rename = "metering_failure")]
-    pub metering_failure: MeteringFailure,
-    /// A limit, device list or network policy that the kernel here cannot enforce.
-    #[serde(rename = "unenforceable")]
-    pub unenforceable: Unenforceable,
-    /// How a job gets into its tenant.
-    #[serde(rename = "placement")]
-    pub placement: PlacementMode,
-    /// What a user's last job on a node leaves in shared memory and System V IPC.
-    #[serde(rename = "shared_memory")]
-    pub shared_memory: Residue,
-    /// The same for `/tmp` and `/var/tmp`.
-    #[serde(rename = "tmp")]
-    pub tmp: Residue,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            unclaimed_accounts: Unclaimed::Refuse,
-            isolation_failure: IsolationFailure::FailJob,
-            metering_failure: MeteringFailure::RecordGap,
-            unenforceable: Unenforceable::IsolationFailure,
-            placement: PlacementMode::Graft,
-            shared_memory: Residue::Remove,
-            tmp: Residue::Keep,
-        }
-    }
-}
-
-/// A job whose account no tenant claims.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unclaimed {
-    /// Its steps are refused, and say why.
-    #[default]
-    Refuse,
-    /// It runs under the tenant named `default`.
-    Default,
-}
-
-/// A job that cannot be put under its tenant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IsolationFailure {
-    /// The job fails; the node takes others.
-    #[default]
-    FailJob,
-    /// The job fails and Slurm drains the node.
-    DrainNode,
-    /// The job runs outside its tenant, which is logged and recorded.
-    RunUnisolated,
-}
-
-/// A job whose usage cannot be recorded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MeteringFailure {
-    /// The job runs; the gap is recorded.
-    #[default]
-    RecordGap,
-    /// The job's steps are refused.
-    RefuseJob,
-}
-
-/// What the kernel here cannot enforce.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unenforceable {
-    /// As if the job could not be put under its tenant.
-    #[default]
-    IsolationFailure,
-    /// The job runs without it, which is logged.
-    RunWithout,
-}
-
-/// How a job gets into its tenant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PlacementMode {
-    /// Its group stands in the tenant's, and is mounted where Slurm looks for it.
-    #[default]
-    Graft,
-    /// Its group stays where Slurm makes it; the tenant's CPU, pids and IO limits are shared out
-    /// over its jobs.
-    Siblings,
-}
-
-/// What a user's jobs leave behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Residue {
-    /// It goes with the last job the user has on the node.
-    Remove,
-    /// It stays.
-    Keep,
+    /// Whom its processes may talk to, and how.
+    #[serde(default)]
+    pub network: NetworkPolicy,
 }
 
 /// An account a tenant claims: a name, or a glob of `*` (any characters) and `?` (one).
@@ -307,12 +197,28 @@ impl Tenants {
         }
     }
 
-    /// Whether a user may choose a tenant with `--tenant`: exactly this one, not those in it.
+    /// The devices that the file names; what they are is for the node to say.
     #[must_use]
-    pub fn may_choose(&self, tenant: &TenantPath, user: &str, groups: &[String]) -> bool {
-        self.tenants.get(tenant).is_some_and(|tenant| {
-            tenant.users.contains(user) || groups.iter().any(|group| tenant.groups.contains(group))
-        })
+    pub fn devices(&self) -> BTreeSet<DeviceName> {
+        let of_tenant = |tenant: &Tenant| {
+            let listed = tenant.limits.devices.iter().flatten().filter_map(DeviceSpec::path);
+            let listed = listed.map(|path| DeviceName::Path(path.to_owned()));
+            listed.chain(tenant.limits.io_max.keys().cloned()).collect::<Vec<_>>()
+        };
+        self.tenants.values().flat_map(of_tenant).collect()
+    }
+
+    /// Whether any tenant has a share of the cores, so that the node's cores matter.
+    #[must_use]
+    pub fn share_cores(&self) -> bool {
+        self.tenants.values().any(|tenant| matches!(tenant.limits.cpus, Some(Amount::Share(_))))
+    }
+
+    /// Whether a user may choose a tenant with `--tenant`: the tenant names him, or one of his Unix
+    /// groups. Being named by one tenant opens none that stands in it, and none that it stands in.
+    #[must_use]
+    pub fn may_choose(&self, tenant: &TenantPath, user: &str, groups: &[impl AsRef<str>]) -> bool {
+        self.get(tenant).is_some_and(|tenant| tenant.choosers.include(user, groups))
     }
 
     /// Where unclaimed accounts go, if the policy lets them go anywhere.

@@ -40,6 +40,29 @@ unit! {
 impl Bytes {
     /// One mebibyte, the unit of Slurm's memory figures.
     pub const MIB: u64 = 1 << 20;
+
+    /// For people: `64GiB`, and `1.92GiB` where it is no whole number of a unit, cut to two decimals.
+    #[must_use]
+    pub fn human(self) -> String {
+        const UNITS: [(&str, u64); 4] =
+            [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+        let Some((name, unit)) = UNITS.into_iter().find(|(_, unit)| self.0 >= *unit) else {
+            return format!("{}B", self.0);
+        };
+        let hundredths =
+            u128::from(self.0).saturating_mul(100).checked_div(u128::from(unit)).unwrap_or_default();
+        let whole = self.0.checked_div(unit).unwrap_or_default();
+        match hundredths.checked_rem(100).unwrap_or_default() {
+            0 if self.0.checked_rem(unit) == Some(0) => format!("{whole}{name}"),
+            decimals => format!("{whole}.{decimals:02}{name}"),
+        }
+    }
+
+    /// Rounded down to whole pages, as the kernel keeps it.
+    #[must_use]
+    pub fn in_pages_of(self, page: Bytes) -> Self {
+        Self(self.0.saturating_sub(self.0.checked_rem(page.0).unwrap_or_default()))
+    }
 }
 
 /// A limit as the kernel writes it: `max`, or a number.
@@ -59,6 +82,139 @@ impl<T: fmt::Display> fmt::Display for Limit<T> {
             Limit::At(value) => value.fmt(f),
         }
     }
+}
+
+/// A part of what the node has: `40%`, `12.5%`, `0.25%`.
+///
+/// # Invariants
+/// 0.01% to 100%. Held by `FromStr`, its only constructor, and `tests::a_share_reads_back_and_is_a_part`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Share {
+    /// Hundredths of a percent.
+    basis_points: u16,
+}
+
+impl Share {
+    /// The whole, in hundredths of a percent.
+    pub const WHOLE: u16 = 10_000;
+
+    /// Hundredths of a percent, 1 to [`Share::WHOLE`].
+    #[must_use]
+    pub fn basis_points(self) -> u16 {
+        self.basis_points
+    }
+
+    /// This part of a whole, rounded down.
+    #[must_use]
+    pub fn of(self, whole: u64) -> u64 {
+        let part = u128::from(whole).saturating_mul(u128::from(self.basis_points));
+        // A part is at most the whole, so that it always fits.
+        u64::try_from(part.checked_div(u128::from(Self::WHOLE)).unwrap_or_default()).unwrap_or(whole)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = format!("{:03}", self.basis_points);
+        let (whole, decimals) =
+            digits.split_at_checked(digits.len().saturating_sub(2)).unwrap_or((&digits, ""));
+        match decimals.trim_end_matches('0') {
+            "" => write!(f, "{whole}%"),
+            decimals => write!(f, "{whole}.{decimals}%"),
+        }
+    }
+}
+
+impl FromStr for Share {
+    type Err = InvalidQuantity;
+
+    /// `40%`, `12.5%`: up to two decimals, exactly.
+    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
+        let refused = || InvalidQuantity {
+            text: text.to_owned(),
+            what: "share",
+            example: "a percentage from 0.01% to 100% with at most two decimals, like \"40%\"",
+        };
+        let number = text.strip_suffix('%').ok_or_else(refused)?.trim_end();
+        let basis_points = fixed_point::<2>(number).ok_or_else(refused)?;
+        let valid = (1..=u64::from(Self::WHOLE)).contains(&basis_points);
+        let basis_points = u16::try_from(basis_points).ok().filter(|_| valid).ok_or_else(refused)?;
+        Ok(Self { basis_points })
+    }
+}
+
+impl TryFrom<String> for Share {
+    type Error = InvalidQuantity;
+
+    fn try_from(text: String) -> Result<Self, InvalidQuantity> {
+        text.parse()
+    }
+}
+
+impl From<Share> for String {
+    fn from(share: Share) -> String {
+        share.to_string()
+    }
+}
+
+/// A decimal number of up to `DECIMALS` decimals as a whole number of its last place: `1.5` with
+/// three is 1500. Digits and one dot only.
+fn fixed_point<const DECIMALS: usize>(number: &str) -> Option<u64> {
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty()
+        || decimals.len() > DECIMALS
+        || number.ends_with('.')
+        || !digits(whole)
+        || !digits(decimals)
+    {
+        return None;
+    }
+    format!("{whole}{decimals:0<DECIMALS$}").parse().ok()
+}
+
+/// What the tenants file says of a quantity: so much, or a part of what the node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount<T> {
+    /// So much on every node.
+    Absolute(T),
+    /// A part of what the node has.
+    Share(Share),
+}
+
+impl<T: fmt::Display> fmt::Display for Amount<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Amount::Absolute(value) => value.fmt(f),
+            Amount::Share(share) => share.fmt(f),
+        }
+    }
+}
+
+impl<T: FromStr> FromStr for Amount<T> {
+    type Err = AmountError<T::Err>;
+
+    /// A share where it ends in `%`, else what `T` reads.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.ends_with('%') {
+            text.parse().map(Amount::Share).map_err(AmountError::Share)
+        } else {
+            text.parse().map(Amount::Absolute).map_err(AmountError::Absolute)
+        }
+    }
+}
+
+/// Why a text is no [`Amount`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AmountError<E> {
+    /// It ends in `%`, and is no share.
+    #[error(transparent)]
+    Share(InvalidQuantity),
+    /// It is not what it should be.
+    #[error(transparent)]
+    Absolute(E),
 }
 
 /// Why a text is no quantity.
@@ -118,7 +274,20 @@ impl CpuBandwidth {
     /// The kernel's default period.
     pub const PERIOD: Usec = Usec(100_000);
     /// The least quota the kernel takes.
-    const LEAST: u64 = 1_000;
+    pub const LEAST: Usec = Usec(1_000);
+
+    /// For people: `1.5 cores`.
+    #[must_use]
+    pub fn human(self) -> String {
+        // A period of 100 ms: 100 µs of it are a thousandth of a core.
+        let (whole, rest) = (self.quota.0 / Self::PERIOD.0, self.quota.0 % Self::PERIOD.0);
+        let decimals = format!("{rest:05}");
+        match (whole, decimals.trim_end_matches('0')) {
+            (1, "") => "1 core".to_owned(),
+            (_, "") => format!("{whole} cores"),
+            (_, decimals) => format!("{whole}.{decimals} cores"),
+        }
+    }
 }
 
 impl fmt::Display for CpuBandwidth {
@@ -139,13 +308,30 @@ impl FromStr for CpuBandwidth {
         };
         let number =
             text.strip_suffix("cores").or_else(|| text.strip_suffix("core")).ok_or_else(refused)?.trim_end();
-        let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
-        if decimals.len() > 3 || number.ends_with('.') {
-            return Err(refused());
-        }
-        let millicores: u64 = format!("{whole}{decimals:0<3}").parse().map_err(|_| refused())?;
-        let quota = millicores.checked_mul(100).filter(|quota| *quota >= Self::LEAST).ok_or_else(refused)?;
+        let millicores = fixed_point::<3>(number).ok_or_else(refused)?;
+        let quota =
+            millicores.checked_mul(100).filter(|quota| *quota >= Self::LEAST.0).ok_or_else(refused)?;
         Ok(Self { quota: Usec(quota) })
+    }
+}
+
+impl FromStr for Usec {
+    type Err = InvalidQuantity;
+
+    /// `20ms`, `500us`, `1s`. A bare number is refused: its unit would be a guess.
+    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
+        const UNITS: [(&str, u64); 3] = [("us", 1), ("ms", 1_000), ("s", 1_000_000)];
+        let refused = || InvalidQuantity {
+            text: text.to_owned(),
+            what: "time",
+            example: "a whole number and its unit, like \"20ms\" or \"500us\"",
+        };
+        let (number, unit) = UNITS
+            .iter()
+            .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number.trim_end(), unit)))
+            .ok_or_else(refused)?;
+        let number: u64 = number.parse().map_err(|_| refused())?;
+        number.checked_mul(*unit).map(Usec).ok_or_else(refused)
     }
 }
 
@@ -153,6 +339,55 @@ impl FromStr for CpuBandwidth {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn times_need_their_unit() {
+        assert_eq!("20ms".parse(), Ok(Usec(20_000)));
+        assert_eq!("500 us".parse(), Ok(Usec(500)));
+        assert_eq!("2s".parse(), Ok(Usec(2_000_000)));
+        for text in ["20", "ms", "-1ms", "1.5ms", "1h", ""] {
+            assert!(text.parse::<Usec>().is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn shares_are_exact_and_at_most_the_whole() {
+        let of = |text: &str, whole| text.parse::<Share>().map(|share| share.of(whole));
+        assert_eq!(of("40%", 1_000), Ok(400));
+        assert_eq!(of("12.5%", 1_000), Ok(125));
+        assert_eq!(of("0.01%", 10_000), Ok(1));
+        assert_eq!(of("100%", u64::MAX), Ok(u64::MAX));
+        for text in
+            ["0%", "0.00%", "100.01%", "1.005%", "-1%", "+1%", "40", "%", "1.%", ".5%", "4 0%", "65536%"]
+        {
+            assert!(text.parse::<Share>().is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn an_amount_is_a_share_where_it_says_percent() {
+        assert_eq!("64KiB".parse(), Ok(Amount::Absolute(Bytes(65_536))));
+        assert_eq!("40%".parse(), Ok(Amount::<Bytes>::Share("40%".parse().unwrap())));
+        assert!("40".parse::<Amount<Bytes>>().unwrap_err().to_string().contains("64GiB"));
+        assert!("400%".parse::<Amount<Bytes>>().unwrap_err().to_string().contains("100%"));
+    }
+
+    #[test]
+    fn figures_for_people_are_cut_never_rounded_up() {
+        let human = |bytes| Bytes(bytes).human();
+        assert_eq!((human(0), human(1023)), ("0B".to_owned(), "1023B".to_owned()));
+        assert_eq!((human(64 << 30), human(1 << 40)), ("64GiB".to_owned(), "1TiB".to_owned()));
+        assert_eq!(
+            (human((2 << 30) - 1), human((1 << 30) + 1)),
+            ("1.99GiB".to_owned(), "1.00GiB".to_owned())
+        );
+        let cores = |text: &str| text.parse::<CpuBandwidth>().unwrap().human();
+        assert_eq!(
+            (cores("1 core"), cores("1.5 cores"), cores("0.025 cores")),
+            ("1 core".into(), "1.5 cores".into(), "0.025 cores".into())
+        );
+        assert_eq!(Bytes(8_191).in_pages_of(Bytes(4_096)), Bytes(4_096));
+    }
 
     #[test]
     fn sizes_need_their_unit() {
@@ -175,6 +410,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_share_reads_back_and_is_a_part(basis_points in 1..=Share::WHOLE, whole: u64) {
+            let share = Share { basis_points };
+            prop_assert_eq!(share.to_string().parse(), Ok(share));
+            prop_assert!(share.of(whole) <= whole);
+        }
+
         #[test]
         fn a_difference_never_wraps(earlier: u64, later: u64) {
             prop_assert_eq!(Usec(later).since(Usec(earlier)).is_some(), later >= earlier);

@@ -5,9 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
-use tenantry_cgroup::{GroupPath, graft, tenant};
+use tenantry_cgroup::{GroupPath, graft, node, tenant};
 use tenantry_model::job::{Incarnation, JobRecords, Paths, Placement, Registration};
-use tenantry_model::tenants::{self, IsolationFailure, Limits, MeteringFailure, Tenants, TenantsError};
+use tenantry_model::tenants::{self, IsolationFailure, MeteringFailure, Tenants, TenantsError};
 use tenantry_model::{BootId, TenantPath, durable};
 
 use crate::placement::{Member, place};
@@ -187,9 +187,8 @@ fn graft_job(
     tenants: &Tenants,
     prolog: Prolog,
 ) -> Result<Placement, Error> {
-    let limits_of =
-        |level: &TenantPath| tenants.get(level).map_or_else(Limits::default, |tenant| tenant.limits);
-    let group = tenant::ensure(&site.root, scope, tenant, limits_of)?;
+    let limits = tenants.on(&node::size(&site.root, tenants)?);
+    let group = tenant::ensure(&site.root, scope, tenant, &limits)?;
     fault::step("prolog: tenant made");
     let leaf = group.child(format!("job_{}", facts.job_id))?;
     let mounts = mount_points(facts, scope)?;

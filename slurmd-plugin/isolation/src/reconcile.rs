@@ -69,7 +69,7 @@ impl Reconciler {
             let records = self.records(&scope.group)?;
             let mut jobs: BTreeSet<JobId> = scope.leaves.keys().copied().collect();
             jobs.extend(records.iter().copied());
-            jobs.extend(scope.mounts.iter().filter_map(|mount| job_of(mount.point.name().to_str()?)));
+            jobs.extend(scope.mounts.iter().filter_map(|mount| job_of(&mount.point)));
             for job in jobs {
                 let records = self.site.paths.job(scope.group.as_path(), job);
                 match self.mend(&scope, job, &records, slurm, &mut asked) {
@@ -90,19 +90,16 @@ impl Reconciler {
     }
 
     fn survey(&self, group: GroupPath) -> Result<Scope, Error> {
+        let root = &self.site.root;
         let mut leaves = BTreeMap::new();
-        let mut levels: Vec<(Option<TenantPath>, GroupPath)> = vec![(None, group.clone())];
-        while let Some((tenant, level)) = levels.pop() {
-            for child in self.site.root.children(&level)? {
-                let Some(name) = child.name().to_str() else { continue };
-                if let Some(inner) = tenant::named(tenant.as_ref(), name) {
-                    levels.push((Some(inner), child));
-                } else if let (Some(tenant), Some(job)) = (&tenant, job_of(name)) {
+        for tenant in tenant::present(root, &group)? {
+            for child in root.children(&tenant::group(&group, &tenant)?)? {
+                if let Some(job) = job_of(&child) {
                     leaves.insert(job, (tenant.clone(), child));
                 }
             }
         }
-        let mut mounts = graft::mounts(&self.site.root)?;
+        let mut mounts = graft::mounts(root)?;
         mounts.retain(|mount| mount.point.parent().as_ref() == Some(&group));
         Ok(Scope { group, leaves, mounts })
     }
@@ -160,7 +157,7 @@ impl Reconciler {
             .mounts
             .iter()
             .filter(|mount| {
-                leaf.is_some_and(|(_, leaf)| mount.group == *leaf) || job_of_group(&mount.point) == Some(job)
+                leaf.is_some_and(|(_, leaf)| mount.group == *leaf) || job_of(&mount.point) == Some(job)
             })
             .map(|mount| mount.point.clone())
             .collect();
@@ -306,10 +303,7 @@ fn is_slurmstepd(pid: u32) -> bool {
     name.is_ok_and(|name| name.trim_end() == "slurmstepd") && owner.is_ok_and(|uid| uid == 0)
 }
 
-fn job_of(name: &str) -> Option<JobId> {
-    name.strip_prefix("job_")?.parse().ok().map(JobId)
-}
-
-fn job_of_group(group: &GroupPath) -> Option<JobId> {
-    job_of(group.name().to_str()?)
+/// The job whose group this is by its name.
+fn job_of(group: &GroupPath) -> Option<JobId> {
+    group.name().to_str()?.strip_prefix("job_")?.parse().ok().map(JobId)
 }

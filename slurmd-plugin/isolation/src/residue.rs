@@ -10,7 +10,7 @@ use std::process::Command;
 
 use tenantry_model::durable;
 use tenantry_model::job::Registration;
-use tenantry_model::tenants::{self, Residue};
+use tenantry_model::tenants::{self, Leftovers};
 
 use crate::{Error, Site, lock};
 
@@ -46,11 +46,11 @@ pub fn leave(site: &Site, uid: u32, remove: impl FnOnce() -> Result<(), Error>) 
     }
     let policy = tenants::in_force(&site.paths).map(|(tenants, _)| tenants.policy()).unwrap_or_default();
     let mut places: Vec<&str> = Vec::new();
-    if policy.shared_memory == Residue::Remove {
+    if policy.shared_memory == Leftovers::Remove {
         places.extend(SHARED_MEMORY);
         remove_system_v(site, uid);
     }
-    if policy.tmp == Residue::Remove {
+    if policy.tmp == Leftovers::Remove {
         places.extend(TEMPORARY);
     }
     for place in places {

@@ -1,20 +1,20 @@
 //! Text to [`Tenants`], with the place of every mistake.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{AccountPattern, Limits, Policy, Tenant, Tenants, TenantsError, Unclaimed};
+use super::raw::RawTenant;
+use super::source::Source;
+use super::{AccountPattern, Policy, Tenant, Tenants, TenantsError, Unclaimed};
 use crate::durable;
 use crate::ids::{AccountName, TenantPath};
 use crate::job::Paths;
-use crate::units::Limit;
+use crate::units::{Amount, Share};
 
 /// The file as it is written.
 #[derive(Deserialize)]
@@ -25,96 +25,14 @@ struct RawFile {
     tenants: BTreeMap<Spanned<String>, RawTenant>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTenant {
-    #[serde(default)]
-    accounts: Vec<Spanned<String>>,
-    #[serde(default)]
-    users: BTreeSet<String>,
-    #[serde(default)]
-    groups: BTreeSet<String>,
-    cpu_weight: Option<Spanned<i64>>,
-    cpu_max: Option<Spanned<String>>,
-    memory_low: Option<Spanned<String>>,
-    memory_high: Option<Spanned<String>>,
-    memory_max: Option<Spanned<String>>,
-    memory_swap_max: Option<Spanned<String>>,
-    pids_max: Option<Spanned<toml::Value>>,
-}
-
-/// One file's text, to name a place in it.
-struct Source<'a> {
-    file: &'a Path,
-    text: &'a str,
-}
-
 impl Source<'_> {
-    fn error(&self, at: Range<usize>, problem: impl Into<String>, fix: impl Into<String>) -> TenantsError {
-        let before = self.text.get(..at.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline.saturating_add(1));
-        TenantsError {
-            file: self.file.to_owned(),
-            line: before.matches('\n').count().saturating_add(1),
-            column: before.get(line_start..).map_or(0, |line| line.chars().count()).saturating_add(1),
-            problem: problem.into(),
-            fix: fix.into(),
-        }
-    }
-
     fn parse(&self) -> Result<RawFile, TenantsError> {
         toml::from_str(self.text).map_err(|error| {
             self.error(
                 error.span().unwrap_or_default(),
                 error.message().lines().collect::<Vec<_>>().join(" "),
-                "the file takes [policy] and [tenants.\"NAME\"] tables, as packaging/config/tenants.toml shows",
+                "the file takes [policy] and [tenants.\"NAME\"] tables, as docs/tenants.md describes",
             )
-        })
-    }
-
-    fn limit<T: FromStr>(&self, raw: Option<&Spanned<String>>) -> Result<Option<Limit<T>>, TenantsError>
-    where
-        T::Err: ToString,
-    {
-        raw.map(|raw| match raw.get_ref().as_str() {
-            "max" => Ok(Limit::Max),
-            text => text.parse().map(Limit::At).map_err(|error: T::Err| {
-                self.error(raw.span(), error.to_string(), "or \"max\" for no limit")
-            }),
-        })
-        .transpose()
-    }
-
-    fn limits(&self, raw: &RawTenant) -> Result<Limits, TenantsError> {
-        let cpu_weight = match &raw.cpu_weight {
-            None => None,
-            Some(weight) if (1..=10_000).contains(weight.get_ref()) => Some(weight.get_ref().unsigned_abs()),
-            Some(weight) => {
-                let problem = format!("cpu_weight = {} is out of range", weight.get_ref());
-                return Err(self.error(
-                    weight.span(),
-                    problem,
-                    "write 1 to 10000; 100 is the kernel's default",
-                ));
-            }
-        };
-        let pids_max = match raw.pids_max.as_ref().map(|raw| (raw, raw.get_ref())) {
-            None => None,
-            Some((_, toml::Value::String(text))) if text == "max" => Some(Limit::Max),
-            Some((_, toml::Value::Integer(value @ 1..))) => Some(Limit::At(value.unsigned_abs())),
-            Some((raw, value)) => {
-                let problem = format!("pids_max = {value} is no number of processes");
-                return Err(self.error(raw.span(), problem, "write a whole number from 1, or \"max\""));
-            }
-        };
-        Ok(Limits {
-            cpu_weight,
-            cpu_max: self.limit(raw.cpu_max.as_ref())?,
-            memory_low: self.limit(raw.memory_low.as_ref())?,
-            memory_high: self.limit(raw.memory_high.as_ref())?,
-            memory_max: self.limit(raw.memory_max.as_ref())?,
-            memory_swap_max: self.limit(raw.memory_swap_max.as_ref())?,
-            pids_max,
         })
     }
 
@@ -135,8 +53,16 @@ impl Source<'_> {
 #[derive(Default)]
 struct Collector {
     policy: Option<(Policy, TenantsError)>,
-    tenants: BTreeMap<TenantPath, (Tenant, TenantsError)>,
+    tenants: BTreeMap<TenantPath, Entry>,
     exact: BTreeMap<String, TenantPath>,
+}
+
+struct Entry {
+    tenant: Tenant,
+    /// Where its table begins.
+    here: TenantsError,
+    /// Where its `cpus` stands.
+    cpus: Option<TenantsError>,
 }
 
 impl Collector {
@@ -178,10 +104,16 @@ impl Collector {
             }
             accounts.push(pattern);
         }
-        let (users, groups) = (raw.users.clone(), raw.groups.clone());
-        let tenant = Tenant { accounts, users, groups, limits: source.limits(raw)? };
-        let here = source.error(name.span(), String::new(), String::new());
-        if let Some((_, before)) = self.tenants.insert(path.clone(), (tenant, here)) {
+        let tenant = Tenant {
+            accounts,
+            choosers: raw.choosers(source)?,
+            limits: raw.limits(source)?,
+            network: raw.network(source)?,
+        };
+        let place = |at| source.error(at, String::new(), String::new());
+        let cpus = raw.cpus.as_ref().map(|cpus| place(cpus.span()));
+        let entry = Entry { tenant, here: place(name.span()), cpus };
+        if let Some(Entry { here: before, .. }) = self.tenants.insert(path.clone(), entry) {
             let problem =
                 format!("the tenant {path} stands already at {}:{}", before.file.display(), before.line);
             return Err(source.error(name.span(), problem, "make one table of the two"));
@@ -190,7 +122,7 @@ impl Collector {
     }
 
     fn finish(self) -> Result<Tenants, TenantsError> {
-        for (path, (_, here)) in &self.tenants {
+        for (path, Entry { here, .. }) in &self.tenants {
             if let Some(parent) = path.parent().filter(|parent| !self.tenants.contains_key(parent)) {
                 return Err(TenantsError {
                     problem: format!("the tenant {path} stands in {parent}, which is not there"),
@@ -199,8 +131,9 @@ impl Collector {
                 });
             }
         }
+        self.check_shares()?;
         let tenants: BTreeMap<_, _> =
-            self.tenants.into_iter().map(|(path, (tenant, _))| (path, tenant)).collect();
+            self.tenants.into_iter().map(|(path, entry)| (path, entry.tenant)).collect();
         let (policy, here) = self.policy.unzip();
         let policy = policy.unwrap_or_default();
         if let Some(here) = here
@@ -214,6 +147,29 @@ impl Collector {
             });
         }
         Ok(Tenants { policy, tenants })
+    }
+
+    /// The shares of cores of the tenants in one tenant, or of those in none, are at most the whole.
+    fn check_shares(&self) -> Result<(), TenantsError> {
+        let mut given = BTreeMap::<Option<TenantPath>, u16>::new();
+        for (path, entry) in &self.tenants {
+            let (Some(Amount::Share(share)), Some(here)) = (&entry.tenant.limits.cpus, &entry.cpus) else {
+                continue;
+            };
+            let sum = given.entry(path.parent()).or_default();
+            *sum = sum.saturating_add(share.basis_points());
+            if *sum > Share::WHOLE {
+                let whole = path.parent().map_or("the node's".to_owned(), |parent| format!("{parent}'s"));
+                return Err(TenantsError {
+                    problem: format!(
+                        "with the {share} of {path} more than 100% of {whole} cores are given out"
+                    ),
+                    fix: "lower one of the shares".into(),
+                    ..here.clone()
+                });
+            }
+        }
+        Ok(())
     }
 }
 

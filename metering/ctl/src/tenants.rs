@@ -1,0 +1,119 @@
+//! `tenantry tenants`: what the file says of the tenants, and what their groups have on this node.
+
+mod check;
+mod figures;
+mod limits;
+mod scopes;
+mod tree;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Subcommand, ValueEnum};
+use serde::Serialize;
+use tenantry_cgroup::{GroupPath, Root, node};
+use tenantry_model::tenants::{Resolved, Tenants};
+use tenantry_model::{Clock, SystemClock, TenantPath};
+
+use crate::error::Error;
+
+/// Check, show and apply the tenants' limits on this node
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+    /// Where tenants.toml stands
+    #[arg(long, global = true, value_name = "DIR", default_value = "/etc/tenantry")]
+    dir: PathBuf,
+    /// How the result is written
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Check the file, and whether this node has what it gives out
+    ///
+    /// Ends with 78 where the file has a mistake, and says its place and what to write instead. What this
+    /// node has not is a warning.
+    Check,
+    /// Show the limits of a tenant, or of all, beside those its group has
+    ///
+    /// In parentheses stands what is the kernel's default; "-" where the tenant has no group now.
+    Show {
+        /// Only this one
+        tenant: Option<TenantPath>,
+    },
+    /// Show the tenants in one another, the jobs in each and what they use
+    Tree,
+    /// Show the limits that running tenants have otherwise than the file says
+    ///
+    /// Ends with 1 where there is one.
+    Diff,
+    /// Set the limits of the tenants that run now (as root)
+    ///
+    /// A tenant without a group gets its limits with its next job.
+    Apply,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// Where cgroup v2 is mounted.
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+pub fn run(args: &Args) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    if matches!(args.action, Action::Check) {
+        return check::run(&args.dir, args.format, &mut out);
+    }
+    if matches!(args.action, Action::Apply) && !nix::unistd::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    let root = Root::open(Path::new(CGROUP_ROOT))?;
+    let tenants = Tenants::load(&args.dir)?;
+    let limits = tenants.on(&node::size(&root, &tenants)?);
+    let scopes = scopes::scopes(&root)?;
+    Here { root: &root, scopes, limits, clock: &SystemClock }.act(&args.action, args.format, &mut out)
+}
+
+/// This node, and the file's limits on it.
+struct Here<'a> {
+    root: &'a Root,
+    scopes: Vec<GroupPath>,
+    limits: Resolved,
+    clock: &'a dyn Clock,
+}
+
+impl Here<'_> {
+    fn act(&self, action: &Action, format: Format, out: &mut impl Write) -> Result<(), Error> {
+        match action {
+            Action::Check => Ok(()),
+            Action::Show { tenant } => limits::show(self, tenant.as_ref(), format, out),
+            _ if self.scopes.is_empty() => Err(Error::NoScope),
+            Action::Tree => tree::run(self, format, out),
+            Action::Diff => limits::diff(self, format, out),
+            Action::Apply => limits::apply(self, format, out),
+        }
+    }
+}
+
+/// The report as JSON, or as `table` writes it.
+fn write<R: Serialize>(
+    report: &R,
+    table: impl FnOnce(&R) -> String,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    match format {
+        Format::Table => write!(out, "{}", table(report))?,
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(report).map_err(io::Error::from)?)?,
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
