@@ -65,14 +65,14 @@ pub fn program(policy: &NetworkPolicy, operation: AclOperation, family: Family) 
             }
         }
         if family == Family::V6 {
-            let other = if matches!(rule.prefix, IpNet::V4(_)) { 0 } else { 1 };
+            let other = u32::from(matches!(rule.prefix, IpNet::V6(_)));
             asm.jump_if(IS_MAPPED, Cmp::Equal, other, next);
         }
         compare(&mut asm, &words, next);
         asm.bind(matched);
         if let Some((first, last)) = rule.ports {
             asm.load(R2, R1, PORT);
-            asm.from_be16(R2);
+            asm.host_order16(R2);
             asm.jump_if(R2, Cmp::Less, u32::from(first), next);
             asm.jump_if(R2, Cmp::Greater, u32::from(last), next);
         }
@@ -247,8 +247,8 @@ mod tests {
 
     fn policies() -> impl Strategy<Value = NetworkPolicy> {
         let ports = (0..6_u16, prop_oneof![0..6_u16, Just(u16::MAX)]).prop_map(|(a, b)| (a.min(b), a.max(b)));
-        let prefix = (addresses(), any::<u8>())
-            .prop_map(|(ip, length)| IpNet::new(ip, length % if ip.is_ipv4() { 33 } else { 129 }).unwrap());
+        let prefix = (addresses(), prop_oneof![0..34_u8, 0..=128_u8])
+            .prop_map(|(ip, length)| IpNet::new(ip, length.min(IpNet::from(ip).max_prefix_len())).unwrap());
         let rule = (verdicts(), prop::option::of(operations()), prefix, prop::option::of(ports))
             .prop_map(|(verdict, operation, prefix, ports)| AclRule { verdict, operation, prefix, ports });
         (prop::collection::vec(rule, 0..8), verdicts()).prop_map(|(acl, acl_default)| NetworkPolicy {
@@ -272,8 +272,10 @@ mod tests {
         }
     }
 
-    fn policy(acl: &[(AclVerdict, &str, Option<(u16, u16)>)]) -> NetworkPolicy {
-        let rule = |&(verdict, prefix, ports): &(AclVerdict, &str, _)| AclRule {
+    type Short = (AclVerdict, &'static str, Option<(u16, u16)>);
+
+    fn policy(acl: &[Short]) -> NetworkPolicy {
+        let rule = |&(verdict, prefix, ports): &Short| AclRule {
             verdict,
             operation: None,
             prefix: prefix.parse().unwrap(),

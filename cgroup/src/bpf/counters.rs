@@ -74,17 +74,13 @@ fn sum(cpus: &[[u64; 8]]) -> NetworkStat {
         total.iter_mut().zip(cpu).for_each(|(sum, n)| *sum = sum.wrapping_add(*n));
         total
     });
-    let [wire_in, wire_pin, wire_out, wire_pout, lo_in, lo_pin, lo_out, lo_pout] = total;
-    let traffic = |rx_bytes, rx_packets, tx_bytes, tx_packets| Traffic {
-        rx_bytes: Bytes(rx_bytes),
-        rx_packets,
-        tx_bytes: Bytes(tx_bytes),
-        tx_packets,
-    };
-    NetworkStat {
-        wire: traffic(wire_in, wire_pin, wire_out, wire_pout),
-        loopback: traffic(lo_in, lo_pin, lo_out, lo_pout),
-    }
+    let [wire @ .., _, _, _, _] = total;
+    let [_, _, _, _, loopback @ ..] = total;
+    NetworkStat { wire: traffic(wire), loopback: traffic(loopback) }
+}
+
+fn traffic([rx_bytes, rx_packets, tx_bytes, tx_packets]: [u64; 4]) -> Traffic {
+    Traffic { rx_bytes: Bytes(rx_bytes), rx_packets, tx_bytes: Bytes(tx_bytes), tx_packets }
 }
 
 /// The counting programs, ready to be attached.
@@ -168,15 +164,15 @@ fn program(path: &Path, hook: Hook, direction: Direction, counters: &Counters) -
 }
 
 fn pinned_or(path: &Path, make: impl Fn() -> Result<OwnedFd>) -> Result<OwnedFd> {
-    let c_path = c_path(path)?;
-    let open = || sys::open_pinned(&c_path, false);
+    let name = c_path(path)?;
+    let open = || sys::open_pinned(&name, false);
     match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened.map_err(|error| at("open", path, error)),
     }
-    let made = make()?;
-    match sys::pin(made.as_fd(), &c_path) {
-        Ok(()) => Ok(made),
+    let fresh = make()?;
+    match sys::pin(fresh.as_fd(), &name) {
+        Ok(()) => Ok(fresh),
         // Somebody else came first: theirs is the one that all of us use.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             open().map_err(|error| at("open", path, error))

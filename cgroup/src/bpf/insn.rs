@@ -128,7 +128,7 @@ impl Asm {
     }
 
     /// The lower 16 bits of `dst` from network order, the others zero.
-    pub fn from_be16(&mut self, dst: Reg) {
+    pub fn host_order16(&mut self, dst: Reg) {
         self.push(op::TO_BE, dst, R0, 0, 16);
     }
 
@@ -238,7 +238,7 @@ mod tests {
         asm.store(R1, 16, R2);
         asm.ret(1);
         asm.bind(next);
-        asm.from_be16(R7);
+        asm.host_order16(R7);
         let code: Vec<u8> = asm.finish().unwrap().into_iter().flat_map(bytes).collect();
         let expected = [
             [0x61, 0x12, 4, 0, 0, 0, 0, 0],

@@ -1,4 +1,5 @@
 //! An interpreter of our instructions, for tests: what a program answers, without a kernel.
+#![allow(clippy::arithmetic_side_effects)]
 
 use super::insn::{Helper, Insn, op};
 

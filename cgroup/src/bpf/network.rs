@@ -25,18 +25,22 @@ const ASKED_ABOUT: [u32; 4] = [6, 17, 136, 262];
 /// Loopback has this number in each network namespace.
 const LOOPBACK_IFINDEX: u32 = 1;
 
-/// The program for new sockets, where the policy has anything for them.
+/// Whether a policy has anything for new sockets.
+pub fn restricts_sockets(policy: &NetworkPolicy) -> bool {
+    policy.bind_to.is_some() || policy.mark.is_some() || restricts_peers(policy)
+}
+
+fn restricts_peers(policy: &NetworkPolicy) -> bool {
+    [AclOperation::Connect, AclOperation::Send].into_iter().any(|call| acl::restricts(policy, call))
+}
+
+/// The program for new sockets; `bind_to` is the number of the interface of that name.
 ///
 /// Where the ACL may refuse a connect or a send, protocols that would not be asked about (ICMP,
 /// SCTP, DCCP, raw) are refused: they would go around it.
-pub fn sockets(policy: &NetworkPolicy, bind_to: Option<u32>) -> Option<Option<Vec<Insn>>> {
-    let guarded =
-        [AclOperation::Connect, AclOperation::Send].into_iter().any(|call| acl::restricts(policy, call));
-    if bind_to.is_none() && policy.mark.is_none() && !guarded {
-        return None;
-    }
+pub fn sockets(policy: &NetworkPolicy, bind_to: Option<u32>) -> Option<Vec<Insn>> {
     let mut asm = Asm::default();
-    if guarded {
+    if restricts_peers(policy) {
         let covered = asm.label();
         asm.load(R2, R1, PROTOCOL);
         for protocol in ASKED_ABOUT {
@@ -52,7 +56,7 @@ pub fn sockets(policy: &NetworkPolicy, bind_to: Option<u32>) -> Option<Option<Ve
         }
     }
     asm.ret(ALLOW);
-    Some(asm.finish())
+    asm.finish()
 }
 
 /// A packet leaves by one of these interfaces, or not at all: whatever the socket is bound to, and
@@ -115,16 +119,18 @@ mod tests {
     use std::os::fd::AsFd;
     use tenantry_model::tenants::AclVerdict;
 
-    fn word(context: &[u8], at: i16) -> u32 {
-        let at = usize::try_from(at).unwrap();
-        u32::from_ne_bytes(context[at..at + 4].try_into().unwrap())
+    fn field(context: &mut [u8], at: i16) -> &mut [u8] {
+        context.get_mut(usize::try_from(at).unwrap()..).unwrap().first_chunk_mut::<4>().unwrap()
+    }
+
+    fn word(context: &mut [u8], at: i16) -> u32 {
+        u32::from_ne_bytes(field(context, at).try_into().unwrap())
     }
 
     fn with(len: usize, fields: &[(i16, u32)]) -> Vec<u8> {
         let mut context = vec![0; len];
         for (at, value) in fields {
-            let at = usize::try_from(*at).unwrap();
-            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+            field(&mut context, *at).copy_from_slice(&value.to_ne_bytes());
         }
         context
     }
@@ -132,23 +138,22 @@ mod tests {
     #[test]
     fn a_new_socket_is_bound_and_marked() {
         let policy = NetworkPolicy { mark: Some(17), ..NetworkPolicy::default() };
-        let code = sockets(&policy, Some(5)).unwrap().unwrap();
+        let code = sockets(&policy, Some(5)).unwrap();
         let mut socket = with(80, &[(PROTOCOL, 1)]);
         assert_eq!(run(&code, &mut socket).answer, ALLOW);
-        assert_eq!((word(&socket, BOUND_DEV_IF), word(&socket, MARK)), (5, 17));
-        assert_eq!(sockets(&NetworkPolicy::default(), None), None);
+        assert_eq!((word(&mut socket, BOUND_DEV_IF), word(&mut socket, MARK)), (5, 17));
     }
 
     #[test]
     fn protocols_that_go_around_the_acl_are_refused_where_there_is_one() {
         let policy = NetworkPolicy { acl_default: AclVerdict::Deny, ..NetworkPolicy::default() };
-        let code = sockets(&policy, None).unwrap().unwrap();
+        let code = sockets(&policy, None).unwrap();
         for (protocol, expected) in
             [(6, ALLOW), (17, ALLOW), (262, ALLOW), (1, REFUSE), (58, REFUSE), (132, REFUSE)]
         {
             let mut socket = with(80, &[(PROTOCOL, protocol), (MARK, 3)]);
             assert_eq!(run(&code, &mut socket).answer, expected, "{protocol}");
-            assert_eq!(word(&socket, MARK), 3);
+            assert_eq!(word(&mut socket, MARK), 3);
         }
     }
 

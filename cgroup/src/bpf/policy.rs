@@ -39,9 +39,9 @@ pub fn programs(policy: &Policy<'_>, index: impl Fn(&str) -> Result<u32>) -> Res
         add(Hook::Device, device::program(rules))?;
     }
     if let Some(policy) = policy.network {
-        let bind_to = policy.bind_to.as_deref().map(&index).transpose()?;
-        if let Some(code) = network::sockets(policy, bind_to) {
-            add(Hook::SockCreate, code)?;
+        if network::restricts_sockets(policy) {
+            let bind_to = policy.bind_to.as_deref().map(&index).transpose()?;
+            add(Hook::SockCreate, network::sockets(policy, bind_to))?;
         }
         for (hook, operation, family) in acl::HOOKS {
             if acl::restricts(policy, operation) {

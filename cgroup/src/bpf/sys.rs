@@ -35,7 +35,7 @@ macro_rules! plain {
     ($($name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {$(
         #[derive(Debug, Default)]
         #[repr(C)]
-        #[allow(dead_code, reason = "the kernel reads them")]
+        #[allow(dead_code, clippy::struct_field_names, reason = "the kernel reads them, and named them")]
         struct $name { $($field: $kind),* }
         impl Plain for $name {}
         // No padding: each byte that the kernel reads was written.
@@ -191,15 +191,13 @@ impl PossibleCpus {
     }
 
     /// Counts `0-3,8`.
-    fn parse(list: &str) -> Option<Self> {
+    fn parse(cpus: &str) -> Option<Self> {
         let count = |range: &str| {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
             last.checked_sub(first)?.checked_add(1)
         };
-        let counts = list.trim_end().split(',').map(count);
-        let sum: Option<usize> = counts.sum();
-        sum.map(Self)
+        cpus.trim_end().split(',').map(count).sum::<Option<usize>>().map(Self)
     }
 }
 

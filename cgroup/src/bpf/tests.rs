@@ -10,6 +10,7 @@ use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use tenantry_model::reading::Traffic;
 use tenantry_model::tenants::{
     AclOperation, AclRule, AclVerdict, DeviceAccess, DeviceKind, DeviceRule, NetworkPolicy,
 };
@@ -267,7 +268,7 @@ fn traffic_is_counted_for_each_level_and_outlives_whoever_attached_the_programs(
     // 100 bytes, 8 of UDP's header, 20 of IP's.
     assert_eq!((part.loopback.tx_packets, part.loopback.tx_bytes.0), (3, 3 * 128));
     assert_eq!((sum.loopback.tx_packets, sum.loopback.tx_bytes.0), (6, 6 * 128));
-    assert_eq!((sum.wire, part.wire), (Default::default(), Default::default()));
+    assert_eq!((sum.wire, part.wire), (Traffic::default(), Traffic::default()));
     assert_eq!(of(&other), None);
     assert_eq!(attached(root, group).unwrap(), [Part::Counters]);
 
