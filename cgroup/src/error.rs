@@ -1,6 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::bpf::Part;
+
 /// What went wrong, at which group or file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,6 +63,27 @@ pub enum Error {
     /// A group with this name is there already.
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),
+    /// A part of a policy that the kernel here does not enforce; nothing was changed.
+    #[error("the kernel here does not offer {part}: {reason}")]
+    Unenforceable {
+        /// Which part.
+        part: Part,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// A network interface that a policy names and the node lacks.
+    #[error("there is no network interface {0:?} here, and a policy names it; see: ip link")]
+    NoInterface(String),
+    /// `bpf(2)` refused.
+    #[error("cannot {operation} {what}")]
+    Bpf {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The clock could not be read.
     #[error("cannot read the clock")]
     Clock(#[source] io::Error),
