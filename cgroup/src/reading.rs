@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use tenantry_model::clock::Clock;
 use tenantry_model::reading::{CpuStat, DeviceId, IoStat, MemoryStat, PidsStat, Pressure, Reading};
 use tenantry_model::{Bytes, Usec};
 
+use crate::bpf::{self, Counters};
 use crate::parse::{flat_keyed, nested_keyed, number};
 use crate::{Error, GroupPath, Result, Root};
 
@@ -17,6 +19,7 @@ use crate::{Error, GroupPath, Result, Root};
 pub struct GroupReader {
     files: Files,
     buffer: Vec<u8>,
+    traffic: Option<(Arc<Counters>, u64)>,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,14 @@ impl GroupReader {
     /// # Errors
     /// Where the kernel refuses one for another reason than that it is not there.
     pub fn open(root: &Root, group: &GroupPath) -> Result<Self> {
+        Self::open_with(root, group, None)
+    }
+
+    /// Opens a group's files; its traffic is read from `traffic`, where that counts.
+    ///
+    /// # Errors
+    /// Where the kernel refuses one for another reason than that it is not there.
+    pub fn open_with(root: &Root, group: &GroupPath, traffic: Option<Arc<Counters>>) -> Result<Self> {
         let open = |file: &str| root.open_file(group, file);
         let files = Files {
             cpu_stat: open("cpu.stat")?,
@@ -75,7 +86,8 @@ impl GroupReader {
             memory_pressure: open("memory.pressure")?,
             io_pressure: open("io.pressure")?,
         };
-        Ok(Self { files, buffer: vec![0; BUFFER_BYTES] })
+        let traffic = traffic.map(|counters| Ok((counters, bpf::group_id(root, group)?))).transpose()?;
+        Ok(Self { files, buffer: vec![0; BUFFER_BYTES], traffic })
     }
 
     /// The group's counters now.
@@ -84,7 +96,7 @@ impl GroupReader {
     /// Where the clock cannot be read.
     pub fn read(&mut self, clock: &dyn Clock) -> Result<Reading> {
         let at = clock.now().map_err(Error::Clock)?;
-        let Self { files, buffer } = self;
+        let Self { files, buffer, traffic } = self;
         Ok(Reading {
             at,
             cpu: pread(files.cpu_stat.as_ref(), buffer).and_then(cpu_stat),
@@ -96,7 +108,7 @@ impl GroupReader {
                 memory_some_usec: pread(files.memory_pressure.as_ref(), buffer).and_then(some_total),
                 io_some_usec: pread(files.io_pressure.as_ref(), buffer).and_then(some_total),
             },
-            network: None,
+            network: traffic.as_ref().and_then(|(counters, id)| counters.read(*id).ok().flatten()),
         })
     }
 }

@@ -115,6 +115,8 @@ def restart(*units):
 def kill(unit):
     def strike(g, _):
         g.sh(f"systemctl kill -s KILL --kill-whom=main {unit}")
+        # Debian's slurmd unit has no Restart=.
+        g.run(f"sleep 1.5; systemctl is-active -q {unit} || systemctl start {unit}")
         g.until(f"{unit} is back", lambda: g.run(f"systemctl is-active -q {unit}").returncode == 0)
     return strike
 

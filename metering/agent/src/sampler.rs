@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use std::path::Path;
+use std::sync::Arc;
 
+use tenantry_cgroup::bpf::{Counters, PINS};
 use tenantry_cgroup::{GroupPath, GroupReader, Result, Root, tenant};
 use tenantry_model::block;
 use tenantry_model::job::{Placement, Registration};
@@ -18,18 +20,23 @@ pub struct Sampler {
     root: Root,
     clock: Box<dyn Clock>,
     readers: BTreeMap<GroupPath, GroupReader>,
+    traffic: Option<Arc<Counters>>,
 }
 
 impl Sampler {
     /// A sampler of the groups below a root.
     #[must_use]
     pub fn new(root: Root, clock: Box<dyn Clock>) -> Self {
-        Self { root, clock, readers: BTreeMap::new() }
+        Self { root, clock, readers: BTreeMap::new(), traffic: None }
     }
 
     /// Reads every job's group once, and every group of the tenants they are in. A group that is
     /// gone by now has no entry: the job's end is in the outbox.
     pub fn round<'r>(&mut self, jobs: impl IntoIterator<Item = &'r Registration>) -> Vec<block::Entry> {
+        if self.traffic.is_none() {
+            // Pinned by the first job's prolog; a group that was opened before goes without until it is new.
+            self.traffic = Counters::open(PINS.as_ref()).ok().map(Arc::new);
+        }
         let mut entries = Vec::new();
         let mut tenants: BTreeMap<GroupPath, (NodeName, TenantPath)> = BTreeMap::new();
         let mut seen = BTreeSet::new();
@@ -80,7 +87,9 @@ impl Sampler {
     fn try_read(&mut self, group: &GroupPath) -> Result<Reading> {
         let reader = match self.readers.entry(group.clone()) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(GroupReader::open(&self.root, group)?),
+            Entry::Vacant(new) => {
+                new.insert(GroupReader::open_with(&self.root, group, self.traffic.clone())?)
+            }
         };
         reader.read(&*self.clock)
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use tenantry_model::usage::UsageRecord;
 
 /// The fields of a record, in its order.
-const FIELDS: [&str; 26] = [
+const FIELDS: [&str; 28] = [
     "cluster",
     "job_id",
     "restart_count",
@@ -28,6 +28,8 @@ const FIELDS: [&str; 26] = [
     "pids_peak",
     "io_read_bytes",
     "io_write_bytes",
+    "network_receive_bytes",
+    "network_transmit_bytes",
     "allocated_cpus",
     "allocated_cpu_usec",
     "allocated_memory_bytes",

@@ -64,6 +64,12 @@ pub struct UsageRecord {
     pub io_read_bytes: Option<Bytes>,
     /// `wbytes` of `io.stat`, all devices.
     pub io_write_bytes: Option<Bytes>,
+    /// Bytes its sockets received from other hosts, IP headers included; RDMA is not in it.
+    #[serde(default)]
+    pub network_receive_bytes: Option<Bytes>,
+    /// Bytes they sent to other hosts.
+    #[serde(default)]
+    pub network_transmit_bytes: Option<Bytes>,
     /// CPUs Slurm allocated on this node.
     pub allocated_cpus: Option<u32>,
     /// `allocated_cpus` x `elapsed_usec`.

@@ -58,6 +58,7 @@ fn record(
     let elapsed = until.since(&registration.began);
     let cpu = reading.and_then(|reading| reading.cpu);
     let memory = reading.and_then(|reading| reading.memory);
+    let network = reading.and_then(|reading| reading.network);
     let allocated_cpus = allocation.and_then(|allocation| allocation.cpus).or(registration.allocated_cpus);
     let allocated_memory = allocation.and_then(|allocation| allocation.memory);
     UsageRecord {
@@ -83,6 +84,8 @@ fn record(
         pids_peak: reading.and_then(|reading| reading.pids).and_then(|pids| pids.peak),
         io_read_bytes: reading.and_then(|reading| io_sum(reading, |io| io.rbytes)),
         io_write_bytes: reading.and_then(|reading| io_sum(reading, |io| io.wbytes)),
+        network_receive_bytes: network.map(|network| network.wire.rx_bytes),
+        network_transmit_bytes: network.map(|network| network.wire.tx_bytes),
         allocated_cpus,
         allocated_cpu_usec: allocated_cpus.zip(elapsed).and_then(|(cpus, time)| cpu_time(cpus, time)),
         allocated_memory_bytes: allocated_memory,

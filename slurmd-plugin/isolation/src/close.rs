@@ -3,9 +3,11 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use tenantry_cgroup::bpf::{Counters, PINS};
 use tenantry_cgroup::{GroupPath, GroupReader, graft};
 use tenantry_model::durable;
 use tenantry_model::job::{Allocation, JobEnd, JobRecords, Paths, Placement, Quality, Registration};
@@ -122,7 +124,9 @@ fn final_reading(site: &Site, leaf: &GroupPath) -> Result<(Option<Reading>, Qual
         return Ok((None, Quality::Gap));
     }
     site.root.kill(leaf, PATIENCE)?;
-    let mut reader = GroupReader::open(&site.root, leaf)?;
+    // Where nothing is pinned nothing was counted.
+    let traffic = Counters::open(PINS.as_ref()).ok().map(Arc::new);
+    let mut reader = GroupReader::open_with(&site.root, leaf, traffic)?;
     let mut last = reader.read(site.clock)?;
     for _ in 0..READINGS {
         thread::sleep(PAUSE);

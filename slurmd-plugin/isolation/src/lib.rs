@@ -4,11 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod close;
+pub mod enforce;
 mod error;
 pub mod facts;
 mod fault;
 mod late;
-pub mod limits;
 mod lock;
 mod namespace;
 mod outbox;

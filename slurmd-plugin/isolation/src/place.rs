@@ -5,13 +5,15 @@ use std::io;
 use std::path::PathBuf;
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
-use tenantry_cgroup::{GroupPath, graft, node, tenant};
+use tenantry_cgroup::{GroupPath, graft};
 use tenantry_model::job::{Incarnation, JobRecords, Paths, Placement, Registration};
 use tenantry_model::tenants::{self, IsolationFailure, MeteringFailure, Tenants, TenantsError};
 use tenantry_model::{BootId, TenantPath, durable};
 
 use crate::placement::{Member, place};
-use crate::{Error, Facts, Severity, Site, close, fault, late, lock, namespace, outbox, residue, scope};
+use crate::{
+    Error, Facts, Severity, Site, close, enforce, fault, late, lock, namespace, outbox, residue, scope,
+};
 
 /// Who calls: it decides how the job gets into its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,8 +189,7 @@ fn graft_job(
     tenants: &Tenants,
     prolog: Prolog,
 ) -> Result<Placement, Error> {
-    let limits = tenants.on(&node::size(&site.root, tenants)?);
-    let group = tenant::ensure(&site.root, scope, tenant, &limits)?;
+    let group = enforce::ensure(site, scope, tenant, tenants)?;
     fault::step("prolog: tenant made");
     let leaf = group.child(format!("job_{}", facts.job_id))?;
     let mounts = mount_points(facts, scope)?;
@@ -205,6 +206,7 @@ fn graft_job(
         graft::undo(&site.root, &leaf, &mounts)?;
         return Err(Error::Unseen);
     }
+    enforce::count_job(site, &leaf);
     Ok(Placement::Grafted {
         tenant: tenant.clone(),
         leaf: leaf.as_path().to_owned(),

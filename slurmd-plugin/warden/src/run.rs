@@ -1,5 +1,6 @@
 //! The loop: a look every few seconds, and at once when the tenants file changes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 use tenantry_isolation::reconcile::Reconciler;
-use tenantry_isolation::{Site, limits};
+use tenantry_isolation::{Site, enforce};
 
 use crate::say;
 use crate::slurm::Squeue;
@@ -49,12 +50,11 @@ pub fn watch(args: &Args) -> Result<()> {
     let interval =
         PollTimeout::try_from(Duration::from_secs(args.interval.into())).context("the interval")?;
     let mut is_ready = false;
+    let mut told = BTreeSet::new();
     loop {
         // Anew each time: a drop-in directory may have come, or an editor replaced it.
         watch_tenants(&watch, &reconciler)?;
-        if let Err(error) = limits::apply(reconciler.site()) {
-            tracing::error!("cannot apply the tenants' limits: {}; it is tried again", error.describe());
-        }
+        apply(&reconciler, &mut told);
         if let Err(error) = reconciler.look(&squeue) {
             tracing::error!("cannot look at this node's jobs: {}; it is tried again", error.describe());
         }
@@ -92,7 +92,7 @@ pub fn once(args: &Args) -> Result<()> {
     const LOOKS: usize = 10;
     let mut reconciler = Reconciler::new(Site::system(say)?);
     let squeue = Squeue { program: args.squeue.clone() };
-    limits::apply(reconciler.site())?;
+    apply(&reconciler, &mut BTreeSet::new());
     let mut calm = 0_usize;
     for _ in 0..LOOKS {
         let mended = reconciler.look(&squeue)?;
@@ -102,6 +102,18 @@ pub fn once(args: &Args) -> Result<()> {
         }
     }
     anyhow::bail!("something is mended at each of {LOOKS} looks; the lines above say what")
+}
+
+/// Applies the tenants file; what cannot be done is said once.
+fn apply(reconciler: &Reconciler, told: &mut BTreeSet<String>) {
+    let failed = enforce::apply(reconciler.site()).unwrap_or_else(|error| vec![error.describe()]);
+    for failure in &failed {
+        if !told.contains(failure) {
+            tracing::error!("{failure}; it is tried again");
+        }
+    }
+    // What is mended, and comes again, is said again.
+    *told = failed.into_iter().collect();
 }
 
 fn signals() -> io::Result<SignalFd> {
