@@ -1,8 +1,9 @@
-//! `tenantry`: asks the server about usage, checks the tenants file.
+//! `tenantry`: asks the server about usage, checks the tenants file, examines the node.
 #![forbid(unsafe_code)]
 
 mod check_config;
 mod csv_report;
+mod doctor;
 mod error;
 mod table;
 mod usage;
@@ -36,6 +37,7 @@ struct Args {
 enum Command {
     Usage(usage::Args),
     CheckConfig(check_config::Args),
+    Doctor(doctor::Args),
 }
 
 fn code(error: &Error) -> u8 {
@@ -61,11 +63,12 @@ fn main() -> ExitCode {
         }
     };
     let done = match args.command {
-        Command::Usage(args) => usage::run(&args),
-        Command::CheckConfig(args) => check_config::run(&args),
+        Command::Usage(args) => usage::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::CheckConfig(args) => check_config::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // The reader has seen enough: `tenantry usage | head`.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
