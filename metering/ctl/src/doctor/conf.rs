@@ -119,6 +119,7 @@ impl Conf {
 
     fn add_line(&mut self, file: &Path, line: &LogicalLine) {
         let mut of = None;
+        let mut meaningless: Option<Problem> = None;
         let mut rest = Cursor { text: &line.text, at: 0 };
         while let Some(start) = rest.next_word() {
             let place = Place::line(file, line.number_at(start));
@@ -131,12 +132,14 @@ impl Conf {
                     }
                     self.entries.push(Entry { key, value, place, of: of.clone() });
                 }
+                // The first word of a line tells which line it is.
                 Err(word) => {
                     let what = format!("{word:?} is no Key=Value");
-                    self.problems.push(Problem { place, what });
+                    meaningless.get_or_insert(Problem { place, what });
                 }
             }
         }
+        self.problems.extend(meaningless);
     }
 }
 

@@ -84,6 +84,16 @@ pub struct FileFacts {
     pub modified: i64,
 }
 
+impl FileFacts {
+    /// Why others than `owner` may write it, if they may.
+    pub fn open_to_others(&self, owner: u32) -> Option<String> {
+        if self.uid != owner {
+            return Some(format!("belongs to uid {}", self.uid));
+        }
+        (self.mode & 0o022 != 0).then(|| format!("has mode {:o}", self.mode))
+    }
+}
+
 /// A file system's room, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {

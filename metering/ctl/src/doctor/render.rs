@@ -8,6 +8,8 @@ use super::finding::{Finding, Severity, exit_code};
 const WIDTH: usize = 100;
 /// Where the second column begins.
 const INDENT: usize = 9;
+/// What the name of a row takes.
+const NAME: usize = 7;
 
 /// A list of findings, the least first.
 pub fn json(findings: &[Finding]) -> Result<String, std::io::Error> {
@@ -17,27 +19,38 @@ pub fn json(findings: &[Finding]) -> Result<String, std::io::Error> {
 /// One line for what is good, a paragraph for what is not, and a last line that counts them. With
 /// colours, which the stream takes out where nobody sees them.
 pub fn text(findings: &[Finding]) -> String {
-    let mut text = String::new();
-    for finding in findings {
-        let style = style(finding.severity);
-        text.push_str(&format!("{style}{:INDENT$}{style:#}{}: ", finding.severity, finding.id));
-        text.push_str(&wrapped(&finding.found, finding.id.len().saturating_add(2)));
-        text.push('\n');
+    let mut lines = Vec::new();
+    for (at, finding) in findings.iter().enumerate() {
+        lines.push(headline(finding));
         if finding.severity == Severity::Ok {
             continue;
         }
         if let Some(file) = &finding.file {
             let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
-            row(&mut text, "at", &format!("{}{line}", file.display()));
+            lines.push(row("at", &format!("{}{line}", file.display())));
         }
-        row(&mut text, "wanted", finding.wanted);
-        row(&mut text, "why", finding.why);
-        if let Some(fix) = &finding.fix {
-            row(&mut text, "fix", fix);
+        // Of several findings of a check the last says what is the same for all.
+        let next = findings.get(at.saturating_add(1));
+        if next.is_some_and(|next| same_advice(next, finding)) {
+            continue;
         }
+        lines.push(row("wanted", finding.wanted));
+        lines.push(row("why", finding.why));
+        lines.extend(finding.fix.as_ref().map(|fix| row("fix", fix)));
     }
-    text.push_str(&summary(findings));
-    text
+    lines.push(summary(findings));
+    lines.join("\n")
+}
+
+fn headline(finding: &Finding) -> String {
+    let Finding { id, severity, found, .. } = finding;
+    let style = style(*severity);
+    let found = wrapped(found, id.len().saturating_add(2));
+    format!("{style}{severity:INDENT$}{style:#}{id}: {found}")
+}
+
+fn same_advice(one: &Finding, other: &Finding) -> bool {
+    (one.id, one.severity, &one.fix) == (other.id, other.severity, &other.fix)
 }
 
 fn style(severity: Severity) -> Style {
@@ -49,32 +62,36 @@ fn style(severity: Severity) -> Style {
     }
 }
 
-fn row(text: &mut String, name: &str, value: &str) {
-    const NAME: usize = 7;
-    text.push_str(&format!("{:INDENT$}{name:NAME$}{}\n", "", wrapped(value, NAME)));
+fn row(name: &str, value: &str) -> String {
+    format!("{:INDENT$}{name:NAME$}{}", "", wrapped(value, NAME))
 }
 
 /// Breaks a text at spaces; its first line begins `taken` columns behind the indent.
 fn wrapped(value: &str, taken: usize) -> String {
     // Found texts may hold what a file says: no control character of it may reach a terminal.
     let value: String = value.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    let indent = INDENT.saturating_add(taken.min(7));
+    let indent = INDENT.saturating_add(NAME);
     let mut column = INDENT.saturating_add(taken);
-    let mut text = String::new();
-    for (at, word) in value.split(' ').enumerate() {
+    let mut lines: Vec<String> = Vec::new();
+    for word in value.split(' ') {
         let width = word.chars().count().saturating_add(1);
-        if at > 0 {
-            if column.saturating_add(width) > WIDTH {
-                text.push_str(&format!("\n{:indent$}", ""));
-                column = indent;
-            } else {
-                text.push(' ');
+        match lines.last_mut() {
+            Some(line) if column.saturating_add(width) <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+                column = column.saturating_add(width);
+            }
+            Some(_) => {
+                lines.push(format!("{:indent$}{word}", ""));
+                column = indent.saturating_add(width);
+            }
+            None => {
+                lines.push(word.to_owned());
+                column = column.saturating_add(width);
             }
         }
-        text.push_str(word);
-        column = column.saturating_add(width);
     }
-    text
+    lines.join("\n")
 }
 
 fn summary(findings: &[Finding]) -> String {
@@ -86,7 +103,7 @@ fn summary(findings: &[Finding]) -> String {
         1 => "something weakens isolation or billing, or was not seen",
         _ => "something breaks isolation or billing",
     };
-    format!("{verdict} ({errors} errors, {warnings} warnings, {notes} notes, {good} good)\n")
+    format!("{verdict} (error {errors}, warning {warnings}, note {notes}, ok {good})\n")
 }
 
 #[cfg(test)]
@@ -114,7 +131,7 @@ mod tests {
         assert!(plain.lines().all(|line| line.chars().count() <= WIDTH), "{plain}");
         assert!(plain.contains("ProctrackType=\u{fffd}[31mx"), "{plain}");
         assert!(plain.contains("\n         at     /etc/slurm/slurm.conf:3\n"), "{plain}");
-        assert!(plain.ends_with("(1 errors, 0 warnings, 0 notes, 1 good)\n"), "{plain}");
+        assert!(plain.ends_with("(error 1, warning 0, note 0, ok 1)\n"), "{plain}");
     }
 
     #[test]

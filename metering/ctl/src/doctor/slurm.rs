@@ -18,7 +18,7 @@ pub struct Slurm {
     pub conf: Seen<Conf>,
     /// cgroup.conf, beside it.
     pub cgroup_conf: Seen<Conf>,
-    /// job_container.conf, beside it.
+    /// `job_container.conf`, beside it.
     pub container_conf: Seen<Conf>,
     /// plugstack.conf, where it was looked for.
     pub plugstack_path: PathBuf,
@@ -171,7 +171,8 @@ pub fn agree(file: &str, live: &str) -> bool {
     file.peek().is_some() && file.all(|item| live.contains(&item))
 }
 
-fn no(value: &str) -> bool {
+/// Slurm's words for no.
+pub fn no(value: &str) -> bool {
     matches!(value.to_lowercase().as_str(), "no" | "false" | "down" | "0" | "none" | "")
 }
 

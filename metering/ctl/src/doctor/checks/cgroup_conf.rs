@@ -82,7 +82,7 @@ pub const CHECKS: &[Check] = &[
         fix: "write CgroupSlice=system.slice, or another slice",
         look: |facts| {
             judge(facts, "CgroupSlice", |value| match value {
-                Some(slice) if !slice.ends_with(".slice") => error(""),
+                Some(slice) if slice.strip_suffix(".slice").is_none() => error(""),
                 _ => ok(""),
             })
         },

@@ -5,7 +5,7 @@ use super::slurm_conf::problem;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Place, Verdict, error, note, ok, unseen};
 use crate::doctor::gather::is_tenantry;
-use crate::doctor::machine::{FileFacts, Seen};
+use crate::doctor::machine::Seen;
 use crate::doctor::plugstack::{Plugin, Plugstack};
 use crate::doctor::slurm::PluginFile;
 
@@ -130,13 +130,10 @@ fn file(facts: &Facts) -> Vec<Verdict> {
             (Seen::Absent, _) | (_, Seen::Absent) => return error("there is none").at(at),
             (Seen::Unseen(reason), _) | (_, Seen::Unseen(reason)) => return unseen(facts.uid, reason),
         };
-        let loose = |what: &str, facts_of: &FileFacts| {
-            (facts_of.uid != facts.admin || facts_of.mode & 0o022 != 0)
-                .then(|| format!("{what} is of uid {} with mode {:o}", facts_of.uid, facts_of.mode))
-        };
-        match loose("the file", file).or_else(|| loose("its directory", dir)) {
-            Some(found) => error(found).at(at),
-            None => ok(format!("mode {:o}", file.mode)).at(at),
+        match (file.open_to_others(facts.admin), dir.open_to_others(facts.admin)) {
+            (Some(found), _) => error(format!("it {found}")).at(at),
+            (None, Some(found)) => error(format!("its directory {found}")).at(at),
+            (None, None) => ok(format!("mode {:o}", file.mode)).at(at),
         }
     });
     judged.collect()

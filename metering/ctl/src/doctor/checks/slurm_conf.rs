@@ -5,7 +5,7 @@ use crate::doctor::conf::Problem;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Place, Verdict, error, note, ok, unseen, warning};
 use crate::doctor::machine::Seen;
-use crate::doctor::slurm::{File, agree, has, plugin, yes};
+use crate::doctor::slurm::{File, agree, has, no, plugin, yes};
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -270,6 +270,24 @@ const COMPARED: [(File, &[&str]); 2] = [
     ),
 ];
 
+/// Keys of slurm.conf and cgroup.conf that mean "no" or "none" in every Slurm that does not find them.
+const OFF_UNLESS_SET: [(File, &[&str]); 2] = [
+    (
+        File::Slurm,
+        &[
+            "AccountingStorageEnforce",
+            "DisableRootJobs",
+            "JobContainerType",
+            "KillOnBadExit",
+            "RebootProgram",
+        ],
+    ),
+    (
+        File::Cgroup,
+        &["ConstrainCores", "ConstrainRAMSpace", "ConstrainSwapSpace", "ConstrainDevices", "IgnoreSystemd"],
+    ),
+];
+
 fn in_force(facts: &Facts) -> Vec<Verdict> {
     let slurm = &facts.slurm;
     let live = match &slurm.live {
@@ -279,19 +297,29 @@ fn in_force(facts: &Facts) -> Vec<Verdict> {
             return vec![unseen(facts.uid, reason).fix("see that slurmctld answers `scontrol ping`")];
         }
     };
+    let conf_of = |file| match file {
+        File::Slurm => slurm.conf.is(),
+        File::Cgroup => slurm.cgroup_conf.is(),
+    };
     let mut differing = Vec::new();
     for (file, keys) in COMPARED {
-        let conf = match file {
-            File::Slurm => &slurm.conf,
-            File::Cgroup => &slurm.cgroup_conf,
-        };
-        let Some(conf) = conf.is() else { continue };
+        let Some(conf) = conf_of(file) else { continue };
         for entry in keys.iter().filter_map(|key| conf.last(key)) {
             // A Slurm that does not print a key has nothing to say about it.
             let Some(there) = live.get(&entry.key.to_lowercase()) else { continue };
             if !agree(&entry.value, there) {
                 let found = format!("the file has {}={}, slurmctld has {there}", entry.key, entry.value);
                 differing.push(warning(found).at(entry.place.clone()));
+            }
+        }
+    }
+    for (file, keys) in OFF_UNLESS_SET {
+        // What an include that could not be read sets is not known.
+        let Some(conf) = conf_of(file).filter(|conf| conf.problems.is_empty()) else { continue };
+        for key in keys.iter().filter(|key| conf.last(key).is_none()) {
+            if let Some(there) = live.get(&key.to_lowercase()).filter(|there| !no(there)) {
+                let found = format!("the file does not set {key}, slurmctld has {there}");
+                differing.push(warning(found).at(Place::file(&conf.file)));
             }
         }
     }

@@ -114,7 +114,7 @@ pub const CHECKS: &[Check] = &[
         wanted: "tenantry's, not open to others (0660)",
         why: "blocks that come to it are the bill",
         fix: "systemctl restart tenantry-server; see that nothing changes the socket's mode",
-        look: |facts| socket(facts, INGEST, &facts.tenantry.ingest_socket, |mode| mode & 0o007 == 0),
+        look: |facts| socket(facts, INGEST, &facts.tenantry.ingest_socket, 0, 0o007),
     },
     Check {
         id: "api-socket",
@@ -122,7 +122,7 @@ pub const CHECKS: &[Check] = &[
         wanted: "tenantry's, open to all (0666): who asks is told by the kernel",
         why: "users cannot see their own usage where they may not connect",
         fix: "systemctl restart tenantry-server; see that nothing changes the socket's mode",
-        look: |facts| socket(facts, API, &facts.tenantry.api_socket, |mode| mode & 0o006 == 0o006),
+        look: |facts| socket(facts, API, &facts.tenantry.api_socket, 0o006, 0),
     },
     Check {
         id: "outbox",
@@ -178,11 +178,12 @@ fn tenants_owner(facts: &Facts) -> Vec<Verdict> {
     let mut seen_any = false;
     for (path, file) in &facts.tenantry.config_files {
         match file {
-            Seen::Is(file) if file.uid != facts.admin || file.mode & 0o022 != 0 => {
-                let found = format!("{} is of uid {} with mode {:o}", path.display(), file.uid, file.mode);
-                verdicts.push(error(found).at(Place::file(path)));
-            }
-            Seen::Is(_) => seen_any = true,
+            Seen::Is(file) => match file.open_to_others(facts.admin) {
+                Some(found) => {
+                    verdicts.push(error(format!("{} {found}", path.display())).at(Place::file(path)));
+                }
+                None => seen_any = true,
+            },
             // tenants-file says that it is not there.
             Seen::Absent => {}
             Seen::Unseen(reason) => verdicts.push(unseen(facts.uid, reason)),
@@ -260,7 +261,7 @@ fn directory(facts: &Facts, path: &str, dir: &Seen<FileFacts>) -> Vec<Verdict> {
     let at = Place::file(Path::new(path));
     vec![
         match dir {
-            Seen::Is(dir) if dir.uid != facts.admin => error(format!("it is of uid {}", dir.uid))
+            Seen::Is(dir) if dir.uid != facts.admin => error(format!("it belongs to uid {}", dir.uid))
                 .fix(format!("chown root:root {path}; see who made it")),
             Seen::Is(dir) if dir.mode & 0o077 != 0 => {
                 error(format!("mode {:o}", dir.mode)).fix(format!("chmod 0700 {path}; see who changed it"))
@@ -290,16 +291,17 @@ fn service(facts: &Facts, name: &str) -> Vec<Verdict> {
     }]
 }
 
-fn socket(facts: &Facts, path: &str, socket: &Seen<FileFacts>, good: impl Fn(u32) -> bool) -> Vec<Verdict> {
+/// `open` bits must be set, `shut` bits must not.
+fn socket(facts: &Facts, path: &str, socket: &Seen<FileFacts>, open: u32, shut: u32) -> Vec<Verdict> {
     let at = Place::file(Path::new(path));
     let owner = facts.tenantry.server_uid.is().copied();
     vec![
         match socket {
             Seen::Is(file) if !file.is_socket => error("it is no socket"),
             Seen::Is(file) if owner.is_some_and(|owner| owner != file.uid) => {
-                error(format!("it is of uid {}", file.uid))
+                error(format!("it belongs to uid {}", file.uid))
             }
-            Seen::Is(file) if !good(file.mode) => error(format!("mode {:o}", file.mode)),
+            Seen::Is(file) if file.mode & (open | shut) != open => error(format!("mode {:o}", file.mode)),
             Seen::Is(file) => ok(format!("mode {:o}", file.mode)),
             Seen::Absent => warning("there is none").fix("systemctl status tenantry-server"),
             Seen::Unseen(reason) => unseen(facts.uid, reason),
@@ -323,21 +325,23 @@ fn outbox(facts: &Facts) -> Vec<Verdict> {
         };
         waiting = waiting.saturating_add(outbox.waiting);
         if outbox.rejected > 0 {
-            verdicts.push(warning(format!("{} files that are no job's end", outbox.rejected)).at(at()));
+            verdicts.push(
+                warning(format!("{} files that are no job's end, put aside", outbox.rejected)).at(at()),
+            );
         }
         let waits = facts.now.zip(outbox.oldest).map(|(now, oldest)| now.saturating_sub(oldest));
         if let Some(waits) = waits.filter(|waits| *waits > LONG_WAIT) {
-            let found = format!("{} ends, the oldest since {} min", outbox.waiting, waits.div_euclid(60));
+            let found = format!("{} waiting, the oldest for {} min", outbox.waiting, waits.div_euclid(60));
             verdicts.push(warning(found).at(at()));
         } else if outbox.waiting > MANY_ENDS {
-            verdicts.push(warning(format!("{} ends", outbox.waiting)).at(at()));
+            verdicts.push(warning(format!("{} waiting", outbox.waiting)).at(at()));
         } else if outbox.waiting > 0 && path.starts_with(RUN) {
-            let found = format!("{} ends in memory: the disk took none", outbox.waiting);
+            let found = format!("{} waiting in memory: the disk took none", outbox.waiting);
             verdicts.push(warning(found).fix("make room at /var/lib/tenantry").at(at()));
         }
     }
     if verdicts.is_empty() {
-        verdicts.push(ok(format!("{waiting} ends wait")));
+        verdicts.push(ok(format!("{waiting} waiting")));
     }
     verdicts
 }
