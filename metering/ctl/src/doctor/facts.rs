@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tenantry_model::tenants::{Tenants, TenantsError};
 
+use super::finding::Place;
 use super::machine::{FileFacts, Seen, Space};
 use super::mounts::Mount;
 use super::pam::Rule;
@@ -83,6 +84,8 @@ pub struct Scope {
 pub struct Slurmd {
     /// The unit.
     pub unit: String,
+    /// Where each of its settings stands: in its unit's file, or in a drop-in.
+    pub places: BTreeMap<String, Place>,
     /// What it sees mounted.
     pub mounts: Seen<Vec<Mount>>,
 }
@@ -105,7 +108,7 @@ pub struct Tenantry {
     pub tenants: Seen<Result<Tenants, TenantsError>>,
     /// `/etc/tenantry` and every file of tenants.
     pub config_files: Vec<(PathBuf, Seen<FileFacts>)>,
-    /// The last good one.
+    /// The last good one; `None` where it is of another release, or garbled.
     pub last_good: Seen<Option<Tenants>>,
     /// Slurm's accounts.
     pub accounts: Seen<Vec<String>>,

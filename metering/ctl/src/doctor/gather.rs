@@ -12,6 +12,7 @@ use tenantry_model::{Clock, SystemClock};
 use super::conf::{self, Conf};
 use super::elf::{SlurmVersion, plugin_version};
 use super::facts::{Facts, Kernel, Login, Outbox, Properties, Scope, Slurmd, Tenantry};
+use super::finding::Place;
 use super::machine::{Machine, Seen};
 use super::plugstack::{Plugin, Plugstack};
 use super::slurm::{PluginFile, Slurm};
@@ -39,7 +40,7 @@ const UNITS: [&str; 5] = [
 ];
 const PROPERTIES: &str = "Id,LoadState,ActiveState,MainPID,User,Delegate,KillMode,PrivateTmp,PrivateMounts,\
 PrivateDevices,ProtectSystem,ProtectHome,ProtectControlGroups,ProtectKernelTunables,ProtectKernelModules,\
-ReadOnlyPaths,ReadWritePaths,InaccessiblePaths,MountFlags,RootDirectory,DevicePolicy,FragmentPath";
+ReadOnlyPaths,ReadWritePaths,InaccessiblePaths,MountFlags,RootDirectory,DevicePolicy,FragmentPath,DropInPaths";
 
 /// Everything the checks want to know.
 ///
@@ -99,9 +100,28 @@ fn slurmds(machine: &Machine, units: &BTreeMap<String, Properties>) -> Vec<Slurm
         .map(|(name, unit)| {
             let pid = unit.get("MainPID").map_or("0", String::as_str);
             let mountinfo = machine.read(&Path::new("/proc").join(pid).join("mountinfo"));
-            Slurmd { unit: name.clone(), mounts: mountinfo.map(|text| mounts::parse(&text)) }
+            Slurmd {
+                unit: name.clone(),
+                places: places(machine, unit),
+                mounts: mountinfo.map(|text| mounts::parse(&text)),
+            }
         })
         .collect()
+}
+
+/// The last line that sets each key, of the unit's file and its drop-ins.
+fn places(machine: &Machine, unit: &Properties) -> BTreeMap<String, Place> {
+    let paths = ["FragmentPath", "DropInPaths"].into_iter().filter_map(|key| unit.get(key));
+    let mut places = BTreeMap::new();
+    for path in paths.flat_map(|paths| paths.split_whitespace()).map(Path::new) {
+        let text = machine.read(path);
+        let lines = (1..).zip(text.is().map(String::as_str).unwrap_or_default().lines());
+        places.extend(lines.filter_map(|(number, line)| {
+            let (key, _) = line.split_once('=')?;
+            Some((key.trim().to_owned(), Place::line(path, number)))
+        }));
+    }
+    places
 }
 
 fn find_conf(machine: &Machine, live: Option<&BTreeMap<String, String>>) -> PathBuf {

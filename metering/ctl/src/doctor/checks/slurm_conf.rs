@@ -113,10 +113,10 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "job-container",
-        subject: "JobContainerType",
-        wanted: "job_container/tmpfs with /dev/shm among its Dirs",
+        subject: "JobContainerType (25.11 and later: NamespaceType)",
+        wanted: "job_container/tmpfs or namespace/tmpfs, with /dev/shm among its Dirs",
         why: "each job then has a /dev/shm and /tmp of its own, which go with it: no memory stays charged to the tenant, no file to be read by the next",
-        fix: "write JobContainerType=job_container/tmpfs, and in job_container.conf AutoBasePath=true BasePath=/var/spool/job Dirs=/tmp,/var/tmp,/dev/shm; without it Tenantry removes a user's leftovers after his last job (shared_memory, tmp)",
+        fix: "write JobContainerType=job_container/tmpfs (25.11 and later: NamespaceType=namespace/tmpfs), and in job_container.conf AutoBasePath=true BasePath=/var/spool/job Dirs=/tmp,/var/tmp,/dev/shm; without it Tenantry removes a user's leftovers after his last job (shared_memory, tmp)",
         look: job_container,
     },
     Check {
@@ -236,6 +236,7 @@ const COMPARED: [(File, &[&str]); 2] = [
             "CredType",
             "PrEpPlugins",
             "JobContainerType",
+            "NamespaceType",
             "LaunchParameters",
             "PrivateData",
             "SlurmdParameters",
@@ -336,9 +337,18 @@ fn version(facts: &Facts) -> Vec<Verdict> {
 }
 
 fn job_container(facts: &Facts) -> Vec<Verdict> {
-    judge(facts, "JobContainerType", |value| {
-        if value.map(plugin).as_deref() != Some("tmpfs") {
-            return note("jobs share /dev/shm and /tmp");
+    let renamed = facts.slurm.version.is().is_some_and(|version| (version.major, version.minor) >= (25, 11));
+    // The newer Slurm still takes the older name.
+    let older = facts.slurm.conf.is().is_some_and(|conf| conf.last("JobContainerType").is_some());
+    let key = if renamed && !older { "NamespaceType" } else { "JobContainerType" };
+    judge(facts, key, |value| {
+        match value.map(plugin).as_deref() {
+            Some("tmpfs") => {}
+            Some("linux") => {
+                return note("what is private to a job stands in namespace.yaml")
+                    .fix("see that dirs in namespace.yaml has /tmp,/dev/shm");
+            }
+            _ => return note("jobs share /dev/shm and /tmp"),
         }
         let dirs =
             facts.slurm.container_conf.is().and_then(|conf| {

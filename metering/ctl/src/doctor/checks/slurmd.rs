@@ -1,6 +1,6 @@
 //! How systemd runs slurmd: what of it would keep the graft from being seen where it must be.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Check;
 use crate::doctor::facts::{Facts, Properties, Slurmd};
@@ -104,15 +104,18 @@ fn active(facts: &Facts) -> impl Iterator<Item = (&Slurmd, &Properties)> {
     facts.slurmds.iter().filter_map(|slurmd| Some((slurmd, facts.units.is()?.get(&slurmd.unit)?)))
 }
 
-fn file(unit: &Properties) -> Option<Place> {
-    unit.get("FragmentPath").filter(|path| !path.is_empty()).map(|path| Place::file(&PathBuf::from(path)))
+/// Where a setting stands; the unit's file where it stands nowhere.
+fn place(slurmd: &Slurmd, unit: &Properties, key: &str) -> Option<Place> {
+    let file = unit.get("FragmentPath").filter(|path| !path.is_empty());
+    slurmd.places.get(key).cloned().or_else(|| file.map(|path| Place::file(Path::new(path))))
 }
 
 fn property(facts: &Facts, key: &str, judge: impl Fn(&str) -> Verdict) -> Vec<Verdict> {
     let judged = active(facts).map(|(slurmd, unit)| match unit.get(key) {
         Some(value) => {
             let verdict = judge(value);
-            Verdict { found: format!("{}: {key}={value}", slurmd.unit), ..verdict }.at(file(unit))
+            Verdict { found: format!("{}: {key}={value}", slurmd.unit), ..verdict }
+                .at(place(slurmd, unit, key))
         }
         None => unseen(facts.uid, &format!("systemctl does not tell {key} of {}", slurmd.unit)),
     });
@@ -125,18 +128,17 @@ fn control_groups(facts: &Facts) -> Vec<Verdict> {
 
 fn namespace(facts: &Facts) -> Vec<Verdict> {
     let judged = active(facts).map(|(slurmd, unit)| {
-        let set: Vec<_> = PRIVATE
+        let set: Vec<(&str, String)> = PRIVATE
             .iter()
             .filter_map(|(key, free)| Some((key, free, unit.get(*key)?)))
             .filter(|(_, free, value)| value != *free)
-            .map(|(key, _, value)| format!("{key}={value}"))
+            .map(|(key, _, value)| (*key, format!("{key}={value}")))
             .collect();
-        let verdict = if set.is_empty() {
-            ok(format!("{}: the machine's", slurmd.unit))
-        } else {
-            error(format!("{}: one of its own, by {}", slurmd.unit, set.join(" ")))
+        let Some((first, _)) = set.first() else {
+            return ok(format!("{}: the machine's", slurmd.unit));
         };
-        verdict.at(file(unit))
+        let by: Vec<_> = set.iter().map(|(_, setting)| setting.as_str()).collect();
+        error(format!("{}: one of its own, by {}", slurmd.unit, by.join(" "))).at(place(slurmd, unit, first))
     });
     judged.collect()
 }

@@ -199,7 +199,9 @@ fn in_force(facts: &Facts) -> Vec<Verdict> {
     let Some(tenants) = tenants(facts) else { return Vec::new() };
     vec![match &facts.tenantry.last_good {
         Seen::Is(Some(last)) if last == tenants => ok("the file's"),
-        Seen::Is(_) => warning("others than the file's"),
+        Seen::Is(Some(_)) => warning("others than the file's"),
+        Seen::Is(None) => warning("tenants.last-good.json cannot be understood")
+            .fix("install the plugin, the daemons and this command of one release, then restart the daemons"),
         Seen::Absent => warning("none yet: nobody has read the file"),
         Seen::Unseen(reason) => unseen(facts.uid, reason),
     }]
@@ -246,9 +248,11 @@ fn accounts(facts: &Facts) -> Vec<Verdict> {
 fn policy(facts: &Facts) -> Vec<Verdict> {
     let Some(tenants) = tenants(facts) else { return Vec::new() };
     let at = Place::file(Path::new(TENANTS));
-    let mut verdicts = vec![match tenants.policy().isolation_failure {
-        IsolationFailure::RunUnisolated => warning("isolation_failure = \"run-unisolated\"").at(at.clone()),
-        IsolationFailure::FailJob | IsolationFailure::DrainNode => ok("jobs run isolated or not at all"),
+    let unisolated = tenants.policy().isolation_failure == IsolationFailure::RunUnisolated;
+    let mut verdicts = vec![if unisolated {
+        warning("isolation_failure = \"run-unisolated\"").at(at.clone())
+    } else {
+        ok("jobs run isolated or not at all")
     }];
     if let Some(default) = tenants.default_tenant() {
         let found = format!("unclaimed_accounts = \"default\": jobs of unknown accounts run as {default}");

@@ -182,6 +182,12 @@ const CASES: &[Case] = &[
     ("prep-plugins", Error, |f| slurm(f, "PrEpPlugins", "prep/own")),
     ("job-container", Note, |f| slurm(f, "JobContainerType", "job_container/cncu")),
     ("job-container", Note, |f| add(&mut f.slurm.container_conf, "Dirs", "/tmp")),
+    ("job-container", Note, |f| {
+        f.slurm.version = Seen::Is(SlurmVersion { major: 25, minor: 11 });
+        let Seen::Is(conf) = &mut f.slurm.conf else { panic!() };
+        conf.entries.retain(|entry| entry.key != "JobContainerType");
+        slurm(f, "NamespaceType", "namespace/linux");
+    }),
     ("launch-parameters", Note, |f| slurm(f, "LaunchParameters", "ulimit_pam_adopt")),
     ("private-data", Note, |f| slurm(f, "PrivateData", "jobs")),
     ("slurmd-parameters", Note, |f| slurm(f, "SlurmdParameters", "l3cache_as_socket,config_overrides")),
@@ -262,6 +268,7 @@ const CASES: &[Case] = &[
     ("tenants-file-owner", Error, |f| f.tenantry.config_files[1].1 = file(0o644, f.admin + 1, false)),
     ("tenants-in-force", Warning, |f| tenants(f, "[tenants.other]\naccounts = [\"globex\", \"acme*\"]\n")),
     ("tenants-in-force", Warning, |f| f.tenantry.last_good = Seen::Absent),
+    ("tenants-in-force", Warning, |f| f.tenantry.last_good = Seen::Is(None)),
     ("tenants-in-force", Warning, |f| f.tenantry.last_good = unseen()),
     ("tenants-accounts", Warning, |f| f.tenantry.accounts = Seen::Is(vec!["acme".into(), "initech".into()])),
     ("tenants-accounts", Note, |f| f.tenantry.accounts = Seen::Is(vec!["acme".into()])),
@@ -342,6 +349,12 @@ fn other_ways_to_be_good_are_good() {
             tenants(f, "[tenants.a]\n[tenants.\"a/b\"]\naccounts = [\"*\"]\n");
         }),
         ("cgroup-slice", |f| cgroup(f, "CgroupSlice", "hpc.slice")),
+        ("job-container", |f| {
+            f.slurm.version = Seen::Is(SlurmVersion { major: 26, minor: 5 });
+            let Seen::Is(conf) = &mut f.slurm.conf else { panic!() };
+            conf.entries.retain(|entry| entry.key != "JobContainerType");
+            slurm(f, "NamespaceType", "namespace/tmpfs");
+        }),
     ];
     for (id, spoil) in ways {
         let mut facts = good();
