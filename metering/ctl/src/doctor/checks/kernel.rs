@@ -116,15 +116,15 @@ pub const CHECKS: &[Check] = &[
         subject: "kernel.unprivileged_bpf_disabled",
         wanted: "1 or 2",
         why: "a user's own BPF programs are a way into the kernel, below every cgroup",
-        fix: "echo kernel.unprivileged_bpf_disabled=1 > /etc/sysctl.d/50-tenantry.conf && sysctl --system",
+        fix: "echo kernel.unprivileged_bpf_disabled=1 >> /etc/sysctl.d/50-tenantry.conf && sysctl --system",
         look: unprivileged_bpf,
     },
     Check {
         id: "user-namespaces",
         subject: "user namespaces",
         wanted: "none for users, unless the site's containers need them",
-        why: "in one a user reaches much of the kernel that is root's else; no escape from a tenant is known, and more may be found",
-        fix: "echo user.max_user_namespaces=0 > /etc/sysctl.d/50-tenantry.conf && sysctl --system, if no container runtime needs them",
+        why: "in one a user reaches much of the kernel that is root's else, and any fault there is a way out of a tenant",
+        fix: "echo user.max_user_namespaces=0 >> /etc/sysctl.d/50-tenantry.conf && sysctl --system, if no container runtime needs them",
         look: user_namespaces,
     },
 ];

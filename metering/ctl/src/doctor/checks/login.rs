@@ -69,7 +69,7 @@ fn adopt(facts: &Facts) -> Vec<Verdict> {
             warning("sshd does not ask PAM").fix(fix).at(Place::file(Path::new("/etc/ssh/sshd_config"))),
         ];
     }
-    vec![match &facts.login.pam {
+    let mut verdicts = vec![match &facts.login.pam {
         Seen::Is(rules) => match adoptions(rules).next() {
             Some(rule) if rule.control == "optional" => {
                 warning("pam_slurm_adopt is optional: what it says is ignored").at(rule.place.clone())
@@ -79,7 +79,12 @@ fn adopt(facts: &Facts) -> Vec<Verdict> {
         },
         Seen::Absent => warning("who may log in runs outside any tenant").at(at),
         Seen::Unseen(reason) => unseen(facts.uid, reason),
-    }]
+    }];
+    // Whether sshd asks PAM at all stands there.
+    if let Seen::Unseen(reason) = &facts.login.sshd_config {
+        verdicts.push(unseen(facts.uid, reason));
+    }
+    verdicts
 }
 
 fn actions(facts: &Facts) -> Vec<Verdict> {

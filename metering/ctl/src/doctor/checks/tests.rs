@@ -253,6 +253,7 @@ const CASES: &[Case] = &[
     ("pam-slurm-adopt", Warning, |f| rules(f).retain(|rule| rule.module != "pam_slurm_adopt.so")),
     ("pam-slurm-adopt", Warning, |f| rules(f)[1].control = "optional".into()),
     ("pam-slurm-adopt", Warning, |f| f.login.sshd_config = Seen::Is("# x\nusepam no\n".into())),
+    ("pam-slurm-adopt", Warning, |f| f.login.sshd_config = unseen()),
     ("pam-slurm-adopt-actions", Warning, |f| rules(f)[1].args.clear()),
     ("pam-slurm-adopt-actions", Warning, |f| rules(f)[1].args.push("action_no_jobs=ignore".into())),
     ("pam-systemd", Warning, |f| {
