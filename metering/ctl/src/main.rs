@@ -1,8 +1,9 @@
-//! `tenantry`: asks the server about usage, checks the tenants file, shows and sets limits.
+//! `tenantry`: asks the server about usage, shows and sets tenants' limits, examines the node.
 #![forbid(unsafe_code)]
 
 mod check_config;
 mod csv_report;
+mod doctor;
 mod error;
 mod table;
 mod tenants;
@@ -39,23 +40,21 @@ enum Command {
     Usage(usage::Args),
     CheckConfig(check_config::Args),
     Tenants(tenants::Args),
+    Doctor(doctor::Args),
 }
 
 fn code(error: &Error) -> u8 {
     match error {
         Error::Client(error) if error.is_answer() => EX_PROTOCOL,
-        Error::Client(_) | Error::Refused { status: 503, .. } => EX_UNAVAILABLE,
-        Error::Refused { status: 401 | 403, .. } => EX_NOPERM,
+        Error::Client(_) | Error::Refused { status: 503, .. } | Error::NoScope => EX_UNAVAILABLE,
+        Error::Refused { status: 401 | 403, .. } | Error::NotRoot => EX_NOPERM,
         Error::Refused { status: 400..=499, .. } | Error::TooLarge => EX_DATAERR,
         Error::Refused { .. } | Error::Answer(_) => EX_PROTOCOL,
         Error::Config(_) | Error::ConfigAlreadySaid => EX_CONFIG,
         Error::NoTenant(_) => EX_USAGE,
-        Error::NotRoot => EX_NOPERM,
-        Error::NoScope => EX_UNAVAILABLE,
-        Error::Cgroup(_) | Error::NotApplied => EX_OSERR,
+        Error::Cgroup(_) | Error::NotApplied | Error::System(_) => EX_OSERR,
         Error::Differs => EX_DIFFERS,
         Error::Output(_) => EX_IOERR,
-        Error::System(_) => EX_OSERR,
     }
 }
 
@@ -69,12 +68,13 @@ fn main() -> ExitCode {
         }
     };
     let done = match args.command {
-        Command::Usage(args) => usage::run(&args),
-        Command::CheckConfig(args) => check_config::run(&args),
-        Command::Tenants(args) => tenants::run(&args),
+        Command::Usage(args) => usage::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::CheckConfig(args) => check_config::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Tenants(args) => tenants::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // The reader has seen enough: `tenantry usage | head`.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
