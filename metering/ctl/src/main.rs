@@ -44,18 +44,15 @@ enum Command {
 fn code(error: &Error) -> u8 {
     match error {
         Error::Client(error) if error.is_answer() => EX_PROTOCOL,
-        Error::Client(_) | Error::Refused { status: 503, .. } => EX_UNAVAILABLE,
-        Error::Refused { status: 401 | 403, .. } => EX_NOPERM,
+        Error::Client(_) | Error::Refused { status: 503, .. } | Error::NoScope => EX_UNAVAILABLE,
+        Error::Refused { status: 401 | 403, .. } | Error::NotRoot => EX_NOPERM,
         Error::Refused { status: 400..=499, .. } | Error::TooLarge => EX_DATAERR,
         Error::Refused { .. } | Error::Answer(_) => EX_PROTOCOL,
         Error::Config(_) | Error::ConfigAlreadySaid => EX_CONFIG,
         Error::NoTenant(_) => EX_USAGE,
-        Error::NotRoot => EX_NOPERM,
-        Error::NoScope => EX_UNAVAILABLE,
-        Error::Cgroup(_) | Error::NotApplied => EX_OSERR,
         Error::Differs => EX_DIFFERS,
         Error::Output(_) => EX_IOERR,
-        Error::System(_) => EX_OSERR,
+        Error::System(_) | Error::Cgroup(_) | Error::NotApplied => EX_OSERR,
     }
 }
 
