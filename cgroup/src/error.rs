@@ -97,5 +97,14 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether it is about a limit that this kernel does not have or does not take: what needs it can
+    /// go on without, where the site would rather.
+    #[must_use]
+    pub fn is_unenforceable(&self) -> bool {
+        matches!(self, Self::NoSuchLimit { .. } | Self::LimitRefused { .. })
+    }
+}
+
 /// This crate's result.
 pub type Result<T> = std::result::Result<T, Error>;

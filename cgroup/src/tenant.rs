@@ -75,9 +75,9 @@ pub fn present(root: &Root, scope: &GroupPath) -> Result<Vec<TenantPath>> {
 /// the limits of each level. What is so already is left alone.
 ///
 /// # Errors
-/// Where a group cannot be made. Where a limit cannot be enforced here, [`Error::NoSuchLimit`] or
-/// [`Error::LimitRefused`], the first of them: then all else is done, and a site that would rather
-/// run without may go on.
+/// Where a group cannot be made. Where limits cannot be enforced here, the first of them
+/// ([`Error::is_unenforceable`]): then all else is done, and a site that would rather run without may
+/// go on; [`differences`] lists them all.
 pub fn ensure(root: &Root, scope: &GroupPath, tenant: &TenantPath, limits: &Resolved) -> Result<GroupPath> {
     let mut innermost = scope.clone();
     let mut failed = Vec::new();

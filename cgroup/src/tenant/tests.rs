@@ -205,6 +205,7 @@ fn a_node_without_the_memory_controller_is_an_error_that_names_it() {
     tree.set("s.slice/slurmstepd.scope", "cgroup.controllers", "cpuset cpu io pids\n");
     let error = tree.ensure("[tenants.acme]\n[tenants.'acme/physics']\n").unwrap_err();
     assert!(matches!(error, Error::NoController { controller: "memory", .. }), "{error}");
+    assert!(!error.is_unenforceable());
 }
 
 #[test]
@@ -216,6 +217,7 @@ fn a_limit_the_kernel_does_not_have_is_an_error_only_if_it_is_wanted_and_the_res
     let error =
         tree.ensure(&format!("[tenants.acme]\npids_max = 5\nmemory_max = '1GiB'\n{rest}")).unwrap_err();
     assert!(matches!(&error, Error::NoSuchLimit { file, .. } if file == "pids.max"), "{error}");
+    assert!(error.is_unenforceable());
     assert_eq!(tree.text(ACME, "memory.max"), "1073741824");
     assert!(tree.text(PHYSICS, "pids.max").starts_with('7'));
 }

@@ -73,8 +73,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if matches!(args.action, Action::Apply) && !nix::unistd::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
-    let root = Root::open(Path::new(CGROUP_ROOT))?;
     let tenants = Tenants::load(&args.dir)?;
+    let root = Root::open(Path::new(CGROUP_ROOT))?;
     let limits = tenants.on(&node::size(&root, &tenants)?);
     let scopes = scopes::scopes(&root)?;
     Here { root: &root, scopes, limits, clock: &SystemClock }.act(&args.action, args.format, &mut out)

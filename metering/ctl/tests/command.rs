@@ -172,3 +172,44 @@ fn a_broken_tenants_file_is_named_with_its_place_and_the_fix() {
     assert_eq!(done.status.code(), Some(78));
     assert!(text(&done.stderr).contains("tenants.toml:1:1: "), "{done:?}");
 }
+
+#[test]
+fn tenants_are_checked_and_warnings_are_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    // More CPUs than any machine has: a warning wherever there is cgroup v2, and a note elsewhere.
+    let file = "[tenants.acme]\ncpu_max = \"60000 cores\"\n[tenants.\"acme/x\"]\n";
+    fs::write(dir.path().join("tenants.toml"), file).unwrap();
+    let path = dir.path().to_str().unwrap();
+    let done = tenantry(&["tenants", "check", "--dir", path]);
+    assert_eq!((done.status.code(), text(&done.stderr)), (Some(0), ""));
+    let said = text(&done.stdout);
+    let (first, rest) = said.split_once('\n').unwrap();
+    assert_eq!(first, format!("ok: 2 tenants in {path}"));
+    let warning = "warning: tenant acme: cpu_max = \"60000 cores\", but this node has ";
+    assert!(rest.starts_with(warning) || rest.starts_with("note: not compared "), "{said}");
+
+    let done = tenantry(&["tenants", "check", "--dir", path, "--format", "json"]);
+    let said: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((&said["ok"], said["tenants"].as_array().unwrap().len()), (&true.into(), 2));
+    assert!(said["warnings"][0]["key"] == "cpu_max" || said["not_compared"].is_string(), "{said}");
+}
+
+#[test]
+fn a_mistake_among_the_tenants_is_named_with_its_place_by_every_action_that_reads_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("tenants.toml"), "[tenants.acme]\nmemory_max = \"140%\"\n").unwrap();
+    let path = dir.path().to_str().unwrap();
+    let done = tenantry(&["tenants", "check", "--dir", path]);
+    assert_eq!((done.status.code(), text(&done.stdout)), (Some(78), ""));
+    assert!(text(&done.stderr).contains("tenants.toml:2:14: \"140%\" is no share"), "{done:?}");
+    let done = tenantry(&["tenants", "check", "--dir", path, "--format", "json"]);
+    let said: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(
+        (done.status.code(), &said["ok"], &said["error"]["line"]),
+        (Some(78), &false.into(), &2.into())
+    );
+    for action in ["show", "tree", "diff"] {
+        let done = tenantry(&["tenants", action, "--dir", path]);
+        assert_eq!((done.status.code(), text(&done.stdout)), (Some(78), ""), "{action}: {done:?}");
+    }
+}

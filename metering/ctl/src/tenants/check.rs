@@ -45,12 +45,13 @@ pub fn run(dir: &Path, format: Format, out: &mut impl Write) -> Result<(), Error
 
 fn text(report: &Report<'_>) -> String {
     let noun = if report.tenants.len() == 1 { "tenant" } else { "tenants" };
-    let mut text = format!("ok: {} {noun} in {}\n", report.tenants.len(), report.dir.display());
-    for warning in &report.warnings {
-        text.push_str(&format!("warning: {warning}\n"));
-    }
-    if let Some(reason) = &report.not_compared {
-        text.push_str(&format!("note: not compared with what this machine has: {reason}\n"));
-    }
-    text
+    let mut lines = vec![format!("ok: {} {noun} in {}\n", report.tenants.len(), report.dir.display())];
+    lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}\n")));
+    lines.extend(
+        report
+            .not_compared
+            .iter()
+            .map(|reason| format!("note: not compared with what this machine has: {reason}\n")),
+    );
+    lines.concat()
 }

@@ -218,9 +218,8 @@ fn applied_table(report: &Applied) -> String {
         }));
         text.push_str(&aligned(&lines, 4));
     }
-    for Failure { tenant, error, .. } in &report.failed {
-        text.push_str(&format!("failed: tenant {tenant}: {error}\n"));
-    }
+    let failed = |failure: &Failure| format!("failed: tenant {}: {}\n", failure.tenant, failure.error);
+    text.extend(report.failed.iter().map(failed));
     if text.is_empty() {
         match report.tenants.len() {
             0 => "No tenant runs here now: each gets its limits with its next job.\n".clone_into(&mut text),

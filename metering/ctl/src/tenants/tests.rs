@@ -194,5 +194,5 @@ fn two_slurmds_on_a_machine_are_told_apart() {
     assert!(said.contains(&format!("acme ({SCOPE})")) && said.contains(&format!("acme ({other})")), "{said}");
     let (done, said) = tree.act(&Action::Tree, Format::Table);
     done.unwrap();
-    assert_eq!(said.lines().filter(|line| line.ends_with(".scope")).count(), 2, "{said}");
+    assert_eq!(said.lines().filter(|line| line.ends_with("_slurmstepd.scope")).count(), 2, "{said}");
 }

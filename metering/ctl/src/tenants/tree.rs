@@ -78,14 +78,12 @@ fn running(here: &Here<'_>, scope: &GroupPath, tenant: &TenantPath) -> Result<Ru
 }
 
 fn table(tree: &Tree) -> String {
-    let mut text = String::new();
-    for Scope { scope, tenants } in &tree.scopes {
-        let mut rows =
-            vec![["TENANT", "JOBS", "PROCESSES", "MEMORY", "CPU-TIME[D-HH:MM:SS]"].map(str::to_owned)];
-        rows.extend(tenants.iter().map(row));
-        text.push_str(&format!("{scope}\n{}", aligned(&rows, 2)));
-    }
-    text
+    let of_scope = |Scope { scope, tenants }: &Scope| {
+        let header = ["TENANT", "JOBS", "PROCESSES", "MEMORY", "CPU-TIME[D-HH:MM:SS]"].map(str::to_owned);
+        let rows: Vec<_> = std::iter::once(header).chain(tenants.iter().map(row)).collect();
+        format!("{scope}\n{}", aligned(&rows, 2))
+    };
+    tree.scopes.iter().map(of_scope).collect::<Vec<_>>().concat()
 }
 
 fn row(branch: &Branch) -> [String; 5] {
