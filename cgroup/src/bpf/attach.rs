@@ -121,12 +121,24 @@ impl Target {
     /// Leaves one program of ours at a hook: one that is there already and that `same` finds
     /// equal, or else `program`, in one step in the place of an older one.
     pub fn put(&self, hook: Hook, program: &Loaded, same: impl Fn(&Loaded) -> bool) -> Result<()> {
+        /// Somebody else of ours may be at it at the same time, and take the older one away first.
+        const TRIES: u32 = 3;
         let mut ours = self.ours(hook)?;
-        if let Some(at) = ours.iter().position(same) {
-            ours.remove(at);
-        } else {
+        for tries in 1.. {
+            if let Some(at) = ours.iter().position(&same) {
+                ours.remove(at);
+                break;
+            }
             let old = ours.pop();
-            self.attach(hook, program.fd.as_fd(), old.as_ref().map(|old| old.fd.as_fd()))?;
+            match self.attach(hook, program.fd.as_fd(), old.as_ref().map(|old| old.fd.as_fd())) {
+                Err(Error::Bpf { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound && tries < TRIES =>
+                {
+                    ours = self.ours(hook)?;
+                }
+                Ok(()) => break,
+                Err(error) => return Err(error),
+            }
         }
         self.detach(hook, &ours)
     }

@@ -19,8 +19,8 @@ const LEN: i16 = 0;
 const IFINDEX: i16 = 40;
 
 /// Protocols whose every connect and send to an address the kernel asks the ACL about: TCP, UDP,
-/// UDP-Lite, MPTCP.
-const ASKED_ABOUT: [u32; 4] = [6, 17, 136, 262];
+/// MPTCP. Not UDP-Lite: Linux 6.18 lets it connect unasked.
+const ASKED_ABOUT: [u32; 3] = [6, 17, 262];
 
 /// Loopback has this number in each network namespace.
 const LOOPBACK_IFINDEX: u32 = 1;
@@ -37,7 +37,7 @@ fn restricts_peers(policy: &NetworkPolicy) -> bool {
 /// The program for new sockets; `bind_to` is the number of the interface of that name.
 ///
 /// Where the ACL may refuse a connect or a send, protocols that would not be asked about (ICMP,
-/// SCTP, DCCP, raw) are refused: they would go around it.
+/// UDP-Lite, SCTP, DCCP, raw) are refused: they would go around it.
 pub fn sockets(policy: &NetworkPolicy, bind_to: Option<u32>) -> Option<Vec<Insn>> {
     let mut asm = Asm::default();
     if restricts_peers(policy) {
@@ -149,7 +149,7 @@ mod tests {
         let policy = NetworkPolicy { acl_default: AclVerdict::Deny, ..NetworkPolicy::default() };
         let code = sockets(&policy, None).unwrap();
         for (protocol, expected) in
-            [(6, ALLOW), (17, ALLOW), (262, ALLOW), (1, REFUSE), (58, REFUSE), (132, REFUSE)]
+            [(6, ALLOW), (17, ALLOW), (262, ALLOW), (1, REFUSE), (58, REFUSE), (132, REFUSE), (136, REFUSE)]
         {
             let mut socket = with(80, &[(PROTOCOL, protocol), (MARK, 3)]);
             assert_eq!(run(&code, &mut socket).answer, expected, "{protocol}");

@@ -174,6 +174,23 @@ fn a_policy_is_put_in_force_once_replaced_in_one_step_and_taken_away() {
     assert_eq!(kernel.ids(Hook::Device), [foreign]);
 }
 
+/// As when the prolog and a daemon put the same tenant's policy in force at once.
+#[test]
+fn many_at_once_leave_one_program() {
+    let Some(kernel) = Kernel::find("at-once") else { return };
+    let Kernel { root, group } = &kernel;
+    let lists: Vec<Vec<DeviceRule>> = (0..4).map(|n| vec![read_only(n)]).collect();
+    let policy = |n: usize| Policy { devices: Some(&lists[n % 4]), network: None };
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            scope.spawn(move || (0..50).for_each(|m| confine(root, group, &policy(n + m)).unwrap()));
+        }
+    });
+    confine(root, group, &policy(1)).unwrap();
+    assert_eq!(kernel.ids(Hook::Device).len(), 1);
+    assert_eq!(compare(root, group, &policy(1)).unwrap(), [(Part::Devices, State::InForce)].into());
+}
+
 #[test]
 fn a_policy_with_an_interface_that_is_not_there_changes_nothing() {
     let Some(kernel) = Kernel::find("interface") else { return };
