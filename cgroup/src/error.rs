@@ -98,11 +98,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it is about a limit that this kernel does not have or does not take: what needs it can
-    /// go on without, where the site would rather.
+    /// Whether it is about something that this node does not have or does not take, a limit, a
+    /// program, an interface: a job can run without it, where the site would rather.
     #[must_use]
     pub fn is_unenforceable(&self) -> bool {
-        matches!(self, Self::NoSuchLimit { .. } | Self::LimitRefused { .. })
+        matches!(
+            self,
+            Self::NoSuchLimit { .. }
+                | Self::LimitRefused { .. }
+                | Self::Unenforceable { .. }
+                | Self::NoInterface(_)
+        )
     }
 }
 

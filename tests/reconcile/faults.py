@@ -5,8 +5,9 @@ import subprocess
 import work
 from guest import LAB
 
-# Runs until told to go on, then starts a step: both say where they are.
-PROGRAM = "cat /proc/self/cgroup; while [ ! -e /tmp/go ]; do sleep 0.05; done; srun cat /proc/self/cgroup"
+# Runs until told to go on, then looks again, and starts a step: all say where they are.
+WAIT = "cat /proc/self/cgroup; while [ ! -e /tmp/go ]; do sleep 0.05; done; cat /proc/self/cgroup"
+PROGRAM = WAIT + "; srun cat /proc/self/cgroup"
 
 LOST_MOUNT = "its mount was lost"
 LOST_RECORD = "its registration was lost"
@@ -17,12 +18,12 @@ NO_EPILOG = "had no epilog here"
 class Fault:
     """One fault: `strike` is done while the job runs; `says` is what the warden must log, once."""
 
-    def __init__(self, name, strike, outcome="COMPLETED", says=None, tasks=2, runs=1):
+    def __init__(self, name, strike, outcome="COMPLETED", says=None, program=PROGRAM, runs=1):
         self.name, self.strike, self.outcome, self.says = name, strike, outcome, says
-        self.tasks, self.runs = tasks, runs
+        self.program, self.runs = program, runs
 
     def run(self, c, g):
-        job = begin(g)
+        job = begin(g, self.program)
         self.strike(g, job)
         g.sh("touch /tmp/go")
         self.finish(c, g, job)
@@ -35,8 +36,9 @@ class Fault:
         c.equal(f"{self.name}: each run is billed once, exactly",
                 [(row["tenant"], row["quality"]) for row in rows], [("acme", "exact")] * self.runs)
         groups = g.sh(f"cat /home/alice/out.{job}").split()
+        at_least = self.program.count("cgroup") if self.outcome == "COMPLETED" else 1
         c.check(f"{self.name}: every task ran in the tenant",
-                len(groups) >= self.tasks and all(f"/tenant_acme/job_{job}/" in one for one in groups), groups)
+                len(groups) >= at_least and all(f"/tenant_acme/job_{job}/" in one for one in groups), groups)
         c.equal(f"{self.name}: the job's state", work.state(g, job), self.outcome)
         said = g.sh(f"journalctl -u tenantry-warden -o cat | grep -c 'job {job}:.*{self.says or '.'}'; true").strip()
         c.equal(f"{self.name}: how often the warden said something of it", said, "1" if self.says else "0")
@@ -82,10 +84,10 @@ class Reboot(Fault):
                 g.sh("systemctl is-active tenantryd tenantry-warden tenantry-server").split(), ["active"] * 3)
 
 
-def begin(g):
+def begin(g, program=PROGRAM):
     """A job of alice's that runs and waits."""
     g.sh("rm -f /tmp/go")
-    job = work.sbatch(g, "alice", "--requeue --open-mode=append", PROGRAM)
+    job = work.sbatch(g, "alice", "--requeue --open-mode=append", program)
     g.until("the job runs", lambda: g.run(f"grep -q tenant_ /home/alice/out.{job}").returncode == 0)
     return job
 
@@ -188,6 +190,19 @@ class PluginGone(Fault):
         pass
 
 
+class PrologAgain(Fault):
+    """Without PrologFlags a slurmd that was killed runs the prolog again, with the next step of a job that runs."""
+
+    def run(self, c, g):
+        flags = g.sh("grep ^PrologFlags /etc/slurm/slurm.conf").strip()
+        g.sh("sed -i 's/^PrologFlags/#&/' /etc/slurm/slurm.conf; systemctl restart slurmctld slurmd")
+        g.until("Slurm answers", lambda: "idle" in g.run("sinfo -h -o %T").stdout)
+        super().run(c, g)
+        c.check(f"{self.name}: slurmd did so, and the plugin knew the job", "its prolog is called again" in g.slurmd_log())
+        g.sh(f"sed -i 's/^#{flags}/{flags}/' /etc/slurm/slurm.conf; systemctl restart slurmctld slurmd")
+        g.until("Slurm answers", lambda: "idle" in g.run("sinfo -h -o %T").stdout)
+
+
 class LeakedGraft(Fault):
     """A group and a mount that nobody has a record of."""
 
@@ -202,13 +217,15 @@ class LeakedGraft(Fault):
 
 ALL = [
     Fault("slurmd restarted", restart("slurmd")),
-    Fault("slurmd killed", kill("slurmd")),
+    # A slurmd that was killed forgets which prologs it ran, and by itself refuses the next step of the job.
+    Fault("slurmd killed", kill("slurmd"), program=WAIT),
+    PrologAgain("slurmd killed, and its prolog runs again", kill("slurmd")),
     Fault("systemd reloaded, slurmd restarted", lambda g, job: (g.sh("systemctl daemon-reload"), restart("slurmd")(g, job))),
     Fault("tenantryd killed", kill("tenantryd")),
     Fault("the warden killed", kill("tenantry-warden")),
     Fault("the server killed", kill("tenantry-server")),
     Fault("daemons upgraded", upgrade),
-    Fault("slurmstepd killed", kill_stepds, outcome="NODE_FAIL", tasks=1),
+    Fault("slurmstepd killed", kill_stepds, outcome="NODE_FAIL"),
     Fault("mount lost", unmount, says=LOST_MOUNT),
     Fault("mount lost, and a step started meanwhile", unmount_with_step, says=LOST_MOUNT),
     Fault("registration lost", lose_record, says=LOST_RECORD),

@@ -107,15 +107,9 @@ fn meter() -> Result<Meter, Kernel> {
 }
 
 fn run_without(site: &Site, policy: Unenforceable, tenant: &TenantPath, error: Kernel) -> Result<(), Error> {
-    let cannot = matches!(
-        error,
-        Kernel::Unenforceable { .. }
-            | Kernel::NoSuchLimit { .. }
-            | Kernel::LimitRefused { .. }
-            | Kernel::NoInterface(_)
-    );
+    let is_unenforceable = error.is_unenforceable();
     let error = Error::from(error);
-    if cannot && policy == Unenforceable::RunWithout {
+    if is_unenforceable && policy == Unenforceable::RunWithout {
         site.error(&format!(
             "tenant {tenant}: {}; its jobs run without, as unenforceable says",
             error.describe()

@@ -20,30 +20,33 @@ const WRITTEN_BY_SLURM: [&str; 8] = [
     "cpu.weight",
 ];
 
-/// Moves what is in each mount point into the leaf and binds the leaf over it. A mount point that
-/// is not there is made; one that is bound already is left. Can be repeated after a crash.
+/// Moves what is in each mount point into the leaf and binds the leaf over it; whether any was not
+/// bound already. A mount point that is not there is made. Can be repeated after a crash.
 ///
 /// The counters of the moved processes begin anew with the leaf: what they used before stays with
 /// Slurm's own groups. While a process can fork faster than it is moved, this goes on.
 ///
 /// # Errors
 /// Where the kernel refuses.
-pub fn graft(root: &Root, scope: &GroupPath, leaf: &GroupPath, mount_points: &[GroupPath]) -> Result<()> {
+pub fn graft(root: &Root, scope: &GroupPath, leaf: &GroupPath, mount_points: &[GroupPath]) -> Result<bool> {
+    let bound = graft::mounts(root)?;
+    let is_bound =
+        |point: &GroupPath| bound.iter().any(|mount| mount.point == *point && mount.group == *leaf);
+    let missing: Vec<_> = mount_points.iter().filter(|point| !is_bound(point)).collect();
+    if missing.is_empty() {
+        return Ok(false);
+    }
     // slurmstepd makes and removes a job's groups under this lock.
     let _slurm = lock(root.open_dir(scope)?)?;
     root.ensure(leaf)?;
     root.ensure(&leaf.child(graft::SENTINEL)?)?;
-    let bound = graft::mounts(root)?;
-    for mount_point in mount_points {
-        if bound.iter().any(|mount| mount.point == *mount_point && mount.group == *leaf) {
-            continue;
-        }
+    for mount_point in missing {
         root.ensure(mount_point)?;
         mirror(root, mount_point, leaf)?;
         while !migrate(root, mount_point, leaf)? {}
         graft::bind(root, leaf, mount_point)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn lock(dir: OwnedFd) -> Result<Flock<File>> {

@@ -14,6 +14,7 @@ mod namespace;
 mod outbox;
 pub mod place;
 mod placement;
+mod processes;
 pub mod reconcile;
 mod residue;
 pub mod scope;

@@ -12,7 +12,8 @@ use tenantry_model::{BootId, TenantPath, durable};
 
 use crate::placement::{Member, place};
 use crate::{
-    Error, Facts, Severity, Site, close, enforce, fault, late, lock, namespace, outbox, residue, scope,
+    Error, Facts, Severity, Site, close, enforce, fault, late, lock, namespace, outbox, processes, residue,
+    scope,
 };
 
 /// Who calls: it decides how the job gets into its group.
@@ -71,7 +72,7 @@ fn register(
 ) -> Result<Option<Error>, Error> {
     let scope = scope::find(&site.root, &facts.node)?.ok_or_else(|| Error::NoScope(facts.node.clone()))?;
     let records = site.paths.job(scope.as_path(), facts.job_id);
-    let _lock = lock_fresh(site, &records)?;
+    let Some(_lock) = lock_fresh(site, &records)? else { return Ok(None) };
     fault::step("prolog: locked");
 
     let began = site.now()?;
@@ -194,7 +195,9 @@ fn graft_job(
     let leaf = group.child(format!("job_{}", facts.job_id))?;
     let mounts = mount_points(facts, scope)?;
     match prolog {
-        Prolog::InTheJob => late::graft(&site.root, scope, &leaf, &mounts)?,
+        Prolog::InTheJob => {
+            late::graft(&site.root, scope, &leaf, &mounts)?;
+        }
         Prolog::BeforeTheJob => {
             // From a prolog that ended half-way: without a registration nothing of the job can be in it.
             graft::undo(&site.root, &leaf, &mounts)?;
@@ -226,12 +229,25 @@ fn mount_points(facts: &Facts, scope: &GroupPath) -> Result<Vec<GroupPath>, Erro
 }
 
 /// The lock of a job that has no registration yet: an earlier run of the same id whose epilog did
-/// not come is closed first.
-fn lock_fresh(site: &Site, records: &JobRecords) -> Result<lock::Lock, Error> {
+/// not come is closed first. `None` where the job runs: a slurmd that was killed has forgotten that,
+/// and calls the prolog once more with the job's next step.
+fn lock_fresh(site: &Site, records: &JobRecords) -> Result<Option<lock::Lock>, Error> {
     loop {
         let lock = lock::take(&records.dir).map_err(Error::record("make and lock", &records.dir))?;
-        let Some(registration) = close::registration(records)? else { return Ok(lock) };
-        site.error(&format!("{}: an earlier run had no epilog; it is closed now", records.dir.display()));
+        let Some(registration) = close::registration(records)? else { return Ok(Some(lock)) };
+        let job = registration.incarnation.job_id;
+        if let Placement::Grafted { leaf, mounts, .. } = &registration.placement {
+            let leaf = GroupPath::new(leaf)?;
+            if processes::has_slurmstepd(&site.root, &leaf)? {
+                let scope = GroupPath::new(&registration.scope)?;
+                late::graft(&site.root, &scope, &leaf, &close::groups(mounts)?)?;
+                site.info(&format!(
+                    "job {job}: its prolog is called again, and it runs already: it stays as it is"
+                ));
+                return Ok(None);
+            }
+        }
+        site.error(&format!("job {job}: an earlier run had no epilog; it is closed now"));
         // The directory, and so the lock, goes with it.
         close::registered(site, records, registration)?;
     }

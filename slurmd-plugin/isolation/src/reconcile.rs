@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
@@ -14,7 +13,7 @@ use tenantry_cgroup::{GroupPath, GroupReader, tenant};
 use tenantry_model::job::{Incarnation, JobRecords, Placement, Registration};
 use tenantry_model::{BootId, JobId, NodeName, TenantPath, durable};
 
-use crate::{Error, Site, close, late, lock, scope};
+use crate::{Error, Site, close, late, lock, processes, scope};
 
 /// In how many looks in a row Slurm must not know a job that has no slurmstepd left before it is
 /// closed here: its epilog may be about to.
@@ -206,7 +205,7 @@ impl Reconciler {
         let node = node.ok_or_else(|| Error::Unidentified("this host has no name".into()))?;
         let began = self.site.now()?;
         let boot_id = BootId::current().map_err(Error::record("read", "/proc/sys/kernel/random/boot_id"))?;
-        let (uid, gid) = self.owner_of(leaf)?.unwrap_or_default();
+        let (uid, gid) = processes::owner(&self.site.root, leaf)?.unwrap_or_default();
         let registration = Registration {
             incarnation: Incarnation { cluster: None, node, boot_id, job_id: job, began: began.wall },
             restart_count: None,
@@ -234,33 +233,12 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Whose the first process in a group is that is not root's.
-    fn owner_of(&self, group: &GroupPath) -> Result<Option<(u32, u32)>, Error> {
-        let owner = |pid: &u32| {
-            fs::metadata(format!("/proc/{pid}")).ok().map(|process| (process.uid(), process.gid()))
-        };
-        Ok(self.processes_below(group)?.iter().filter_map(owner).find(|(uid, _)| *uid != 0))
-    }
-
-    fn processes_below(&self, group: &GroupPath) -> Result<Vec<u32>, Error> {
-        let mut pids = self.site.root.processes(group)?;
-        if self.site.root.exists(group)? {
-            for child in self.site.root.children(group)? {
-                pids.extend(self.processes_below(&child)?);
-            }
-        }
-        Ok(pids)
-    }
-
     /// Whether a mount was missing, and is there again.
     fn remount(&self, scope: &Scope, job: JobId, leaf: &Path, mounts: &[PathBuf]) -> Result<bool, Error> {
         let (leaf, points) = (GroupPath::new(leaf)?, close::groups(mounts)?);
-        let is_bound =
-            |point: &GroupPath| scope.mounts.iter().any(|mount| mount.point == *point && mount.group == leaf);
-        if points.iter().all(is_bound) || !self.site.root.exists(&leaf)? {
+        if !self.site.root.exists(&leaf)? || !late::graft(&self.site.root, &scope.group, &leaf, &points)? {
             return Ok(false);
         }
-        late::graft(&self.site.root, &scope.group, &leaf, &points)?;
         self.site.error(&format!(
             "job {job}: its mount was lost; it is made anew, and what ran beside it is moved in"
         ));
@@ -277,7 +255,7 @@ impl Reconciler {
         asked: &mut BTreeMap<NodeName, Option<BTreeSet<JobId>>>,
     ) -> Result<bool, Error> {
         if let Placement::Grafted { leaf, .. } = &registration.placement
-            && self.processes_below(&GroupPath::new(leaf)?)?.into_iter().any(is_slurmstepd)
+            && processes::has_slurmstepd(&self.site.root, &GroupPath::new(leaf)?)?
         {
             self.unknown.remove(&records.dir);
             return Ok(false);
@@ -293,14 +271,6 @@ impl Reconciler {
         *looks = looks.saturating_add(1);
         Ok(*looks >= LOOKS)
     }
-}
-
-/// slurmstepd is root's: a user's program of that name is not taken for it.
-fn is_slurmstepd(pid: u32) -> bool {
-    let dir = PathBuf::from(format!("/proc/{pid}"));
-    let name = fs::read_to_string(dir.join("comm"));
-    let owner = fs::metadata(&dir).map(|process| process.uid());
-    name.is_ok_and(|name| name.trim_end() == "slurmstepd") && owner.is_ok_and(|uid| uid == 0)
 }
 
 /// The job whose group this is by its name.

@@ -1,0 +1,38 @@
+//! Whose processes are in a group.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use tenantry_cgroup::{GroupPath, Result, Root};
+
+/// The processes in a group and below it; none where it is not there.
+pub fn below(root: &Root, group: &GroupPath) -> Result<Vec<u32>> {
+    let mut pids = root.processes(group)?;
+    if root.exists(group)? {
+        for child in root.children(group)? {
+            pids.extend(below(root, &child)?);
+        }
+    }
+    Ok(pids)
+}
+
+/// Whether a slurmstepd is in a group: then Slurm runs a step of the job.
+pub fn has_slurmstepd(root: &Root, group: &GroupPath) -> Result<bool> {
+    Ok(below(root, group)?.into_iter().any(is_slurmstepd))
+}
+
+/// User and group of the first process in a group that is not root's.
+pub fn owner(root: &Root, group: &GroupPath) -> Result<Option<(u32, u32)>> {
+    let owner =
+        |pid: u32| fs::metadata(format!("/proc/{pid}")).ok().map(|process| (process.uid(), process.gid()));
+    Ok(below(root, group)?.into_iter().filter_map(owner).find(|(uid, _)| *uid != 0))
+}
+
+/// slurmstepd is root's: a user's program of that name is not taken for it.
+fn is_slurmstepd(pid: u32) -> bool {
+    let dir = PathBuf::from(format!("/proc/{pid}"));
+    let name = fs::read_to_string(dir.join("comm"));
+    let owner = fs::metadata(&dir).map(|process| process.uid());
+    name.is_ok_and(|name| name.trim_end() == "slurmstepd") && owner.is_ok_and(|uid| uid == 0)
+}
