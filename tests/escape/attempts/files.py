@@ -100,7 +100,7 @@ print("tried:", made, "files")
 END""", judge="""
 printf '#!/bin/sh\\ncat /proc/self/cgroup\\n' > /tmp/after.sh; rm -f /home/carol/after.out
 if [ -z "$CONTROL" ]; then
-  lab-as carol "sbatch -Q --parsable --mem=20M -o after.out --wait /tmp/after.sh" > /root/escape/after.job || breach "carol's job failed"
+  lab-as carol "sbatch --parsable --mem=20M -o after.out --wait /tmp/after.sh" > /root/escape/after.job || breach "carol's job failed"
   grep -q "tenant_globex/job_$(cat /root/escape/after.job)/" /home/carol/after.out || breach "carol's job ran in $(cat /home/carol/after.out)"
   for _ in $(seq 100); do [ "$(ls /run/tenantry/jobs/*/ | wc -l)" = 3 ] && [ -z "$(ls /var/lib/tenantry/outbox)" ] && break; sleep 0.2; done
 fi

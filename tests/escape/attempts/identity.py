@@ -44,12 +44,12 @@ ATTEMPTS = [
     pretended("pretend-comment", "names the other tenant in the job's name, comment, extra, admin comment, wckey and mail user",
               "--job-name=globex --comment='account=globex tenant=globex' --mail-user=globex --extra=tenant=globex", control=False),
     Attempt(
-        "preload-into-root", "has the loader of root's processes load its library: LD_PRELOAD, LD_LIBRARY_PATH, LD_AUDIT and BASH_ENV in the job's environment",
+        "preload-into-root", "has the loader of root's processes load its library: LD_PRELOAD, LD_LIBRARY_PATH and BASH_ENV in the job's environment",
         "slurmd and slurmstepd start their own programs with their own environment; the job's reaches its tasks alone.",
         "tried; ls -l /tmp/escape-preload-2004",
         judge="""[ -n "$CONTROL" ] || [ -e /tmp/escape-preload-2004 ] || { echo "not even the job's own programs loaded it"; exit 3; }""",
-        job="--export=ALL,LD_PRELOAD=/host/escape/bin/evil.so,LD_AUDIT=/host/escape/bin/evil.so,LD_LIBRARY_PATH=/host/escape/bin,BASH_ENV=/host/escape/prelude.sh",
-        control='tried; LD_PRELOAD=$BIN/evil.so true', undo="rm -f /run/escape-root /tmp/escape-preload-*", alone=True),
+        job="--export=ALL,LD_PRELOAD=/host/escape/bin/evil.so,LD_LIBRARY_PATH=/host/escape/bin,BASH_ENV=/host/escape/prelude.sh",
+        control='tried; LD_PRELOAD=$BIN/evil.so /bin/true', undo="rm -f /run/escape-root /tmp/escape-preload-*", alone=True),
     Attempt(
         "account-of-another", "submits under the other tenant's account, as another user, and moves its own job there",
         "Slurm's association check (`AccountingStorageEnforce=associations`); --uid is root's.", """
@@ -85,10 +85,10 @@ try timeout 5 srun -Q --overlap --container="$PWD" "$BIN/escapee" escapee 40""",
 tried; printf '#!/bin/sh\\ntrue\\n' > hostile.sh; evil=$(printf 'x\\n2026-01-01T00:00:00Z ERROR FORGED tenantry: tenant globex\\n\\033[2J\\033]0;FORGED\\007')
 sql="'; DROP TABLE usage_record; --"; long=$(head -c 60000 /dev/zero | tr '\\0' A); mkdir -p "$evil" "$sql" '=HYPERLINK("x")'
 for text in "$evil" "$sql" '=cmd|x!A1' "$(head -c 900 <<<"$long")" '../../../etc' '%s%n%x' '{"account":"globex"}'; do
-  sbatch -Q --parsable --mem=20M -o /dev/null -J "$text" --comment="$text" hostile.sh
+  sbatch --parsable --mem=20M -o /dev/null -J "$text" --comment="$text" hostile.sh
 done
-sbatch -Q --parsable --mem=20M -o /dev/null -D "$PWD/$evil" hostile.sh; sbatch -Q --parsable --mem=20M -o /dev/null -D "$PWD/$sql" hostile.sh
-EVIL=$evil SPANK_EVIL=$evil SPANK_LONG=$long SLURM_JOB_ACCOUNT=$sql sbatch -Q --parsable --mem=20M -o /dev/null hostile.sh
+sbatch --parsable --mem=20M -o /dev/null -D "$PWD/$evil" hostile.sh; sbatch --parsable --mem=20M -o /dev/null -D "$PWD/$sql" hostile.sh
+EVIL=$evil SPANK_EVIL=$evil SPANK_LONG=$long SLURM_JOB_ACCOUNT=$sql sbatch --parsable --mem=20M -o /dev/null hostile.sh
 sleep 1""", judge="""
 if [ -z "$CONTROL" ]; then
   jobs=$(grep -xE '[0-9]+' "$OUT"); [ "$(wc -w <<<"$jobs")" -ge 6 ] || { echo "Slurm took only: $jobs"; exit 3; }
@@ -118,7 +118,7 @@ x' 'tenant_globex' 'glob*' 'globex/..'; do
   sacctmgr -iQ add account "$account"; sacctmgr -iQ add user mallory account="$account"
 done >/dev/null 2>&1; true""", judge="""
 for _ in $(seq 200); do [ "$(squeue -h -u mallory | wc -l)" = 1 ] && [ "$(ls /run/tenantry/jobs/*/ | wc -l)" = 3 ] && [ -z "$(ls /var/lib/tenantry/outbox)" ] && break; sleep 0.2; done
-sleep 1
+sweep_refused
 ! ls "$WORK"/ran.* 2>/dev/null || breach "a job under such an account ran"
 tenantry usage --tenant globex --format json | grep -q '"user": *"mallory"' && breach "globex pays"
 true""", control='tried; touch ran.1'),

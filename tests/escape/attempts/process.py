@@ -12,7 +12,7 @@ def survivor(kind, tries, stopped_by=KILL + "."):
     comm = f"out-{kind}"
     return Attempt(
         name, tries, stopped_by, f'"$BIN/survivor" {kind} {comm} 60', judge=f"left {comm}", job="",
-        control=f'"$BIN/survivor" {kind} {comm} 60', undo=f"pkill -KILL -x {comm}; pkill -KILL -x {comm}; pkill -KILL -x {comm}; true")
+        control=f'"$BIN/survivor" {kind} {comm} 6', undo=f"pkill -KILL -x {comm}; pkill -KILL -x {comm}; true")
 
 
 ATTEMPTS = [
@@ -38,8 +38,10 @@ END""", judge="lives", control='tried; kill -STOP "$VICTIM"', undo='kill -CONT "
     Attempt(
         "spy-on-victim", "reads and writes the victim's memory, environment and descriptors: ptrace, `/proc/PID/mem`, `process_vm_writev`, `pidfd_getfd`",
         "All of it takes the right to trace the process, which a user has over his own alone.", """
-"$BIN/spy" "$VICTIM" "$(sed -n 's/.*canary //p' /home/carol/victim.facts)" > spied; cat spied | grep -a ^tried""",
-        judge="knows_secret; lives", control="root", undo="sleep 0.3"),
+"$BIN/spy" "$VICTIM" "$(sed -n 's/.*canary //p' /home/carol/victim.facts)" overrun > spied; cat spied | grep -a ^tried""",
+        judge="knows_secret; lives", control="root",
+        undo="""
+"$BIN/spy" "$VICTIM" "$(sed -n 's/.*canary //p' /home/carol/victim.facts)" untouched > /dev/null; sleep 0.3"""),
     Attempt(
         "spy-on-victim-userns", "the same as root of a user namespace with a pid namespace",
         "CAP_SYS_PTRACE counts only over processes of that namespace.", """
@@ -67,7 +69,7 @@ for file in "$WORK/suid" /tmp/suid; do
 done
 for pid in $(pgrep -x escapee); do
   [ "$WHO" = root ] || [ "$(stat -c %u "/proc/$pid")" = "$(id -u "$WHO")" ] || breach "process $pid runs as uid $(stat -c %u "/proc/$pid")"
-done""", control='tried; cp "$BIN/escapee" /tmp/suid; chmod 6755 /tmp/suid', undo="rm -f /tmp/suid /run/escape-root"),
+done""", control='tried; rm -f /tmp/suid; cp "$BIN/escapee" /tmp/suid; chmod 6755 /tmp/suid', undo="rm -f /tmp/suid /run/escape-root"),
     Attempt(
         "out-of-memory-shield", "shields itself from the out-of-memory killer and points it at the victim",
         "Lowering `oom_score_adj` takes CAP_SYS_RESOURCE; the kill stays in the group whose limit was hit.", """

@@ -86,7 +86,7 @@ python3 - <<'END'
 for text in (b"GET /" + b"A" * (4 << 20), b"GET / HTTP/1.1\\r\\n" + b"X: y\\r\\n" * 20000, os.urandom(1 << 20), b"\\r\\n" * 100000,
              b"POST /v1/usage HTTP/1.1\\r\\nHost: x\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\nFFFFFFFFFFFFFFFF\\r\\n" + b"x" * (1 << 20)): ask(API, text, 1)
 END""", judge="""
-resident=$(value "/proc/$SERVER/status" 'VmRSS:.*' ; sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' "/proc/$SERVER/status")
+resident=$(sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' "/proc/$SERVER/status")
 echo "the server has $resident KiB"; [ "$resident" -lt 150000 ] || exit 10
 timeout 8 tenantry usage --format json >/dev/null || breach "the server does not answer" """,
         uncontrolled="a server that falls is seen by the world's picture: its pid"),

@@ -1,5 +1,5 @@
-// spy PID [ADDRESS]: everything by which one process gets at another's memory and files. What it can read goes to
-// stdout; at ADDRESS it writes.
+// spy PID [ADDRESS TEXT]: everything by which one process gets at another's memory and files. What it can read goes to
+// stdout; at ADDRESS it writes TEXT.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,6 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static void said(const char *what, long rc) {
@@ -58,18 +57,14 @@ int main(int argc, char **argv) {
   said("pidfd_open", pidfd);
   for (int fd = 0; fd < 4; fd++) said("pidfd_getfd", syscall(SYS_pidfd_getfd, pidfd, fd, 0));
   said("kcmp", syscall(SYS_kcmp, getpid(), pid, 0, 0, 0));
-  if (argc > 2) {
+  if (argc > 3) {
     unsigned long address = strtoul(argv[2], NULL, 16);
-    struct iovec mine = {"overrun", 8}, theirs = {(void *)address, 8};
-    said("write mem", pwrite(memory, "overrun", 8, (off_t)address));
+    struct iovec mine = {argv[3], strlen(argv[3]) + 1}, theirs = {(void *)address, strlen(argv[3]) + 1};
+    said("write mem", pwrite(memory, argv[3], strlen(argv[3]) + 1, (off_t)address));
     said("process_vm_writev", syscall(SYS_process_vm_writev, pid, &mine, 1UL, &theirs, 1UL, 0UL));
   }
   long traced = ptrace(PTRACE_SEIZE, pid, 0, 0);
   said("ptrace seize", traced);
   if (traced < 0) said("ptrace attach", traced = ptrace(PTRACE_ATTACH, pid, 0, 0));
-  fflush(stdout);
-  // The tracer stays, so that root can see it.
-  if (fork() == 0) { fclose(stdout), sleep(1); _exit(0); }
-  if (traced >= 0) sleep(20);
   return 0;
 }

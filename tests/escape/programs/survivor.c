@@ -29,13 +29,14 @@ static void stay(void) {
   _exit(0);
 }
 
-// Every process lives for a moment and leaves a child: whoever kills by a list of pids comes late.
+// Every process lives for 20 ms and leaves a child: whoever kills by a list of pids comes late.
 static void comet(void) {
   prctl(PR_SET_NAME, name);
   while (time(NULL) < end) {
     pid_t child = fork();
     if (child > 0) _exit(0);
     setsid();
+    usleep(20000);
   }
   _exit(0);
 }
