@@ -4,6 +4,20 @@ from attempt import Attempt
 
 TITLE = "devices and BPF"
 
+# Opens a node in any way it may, and stays with the descriptor, so that root can see it.
+OPENER = """
+cat > opener.py <<'END'
+import os, sys
+for flags in (os.O_RDWR, os.O_WRONLY) + ((os.O_RDONLY,) if "read" in sys.argv else ()):
+    try: fd = os.open(sys.argv[1], flags | os.O_NONBLOCK); break
+    except OSError as error: print("tried:", error, flush=True)
+else: sys.exit()
+print("tried:", sys.argv[1], "open", flush=True)
+os.set_inheritable(fd, True)
+os.execv(os.environ["BIN"] + "/escapee", ["escapee", "escapee", "20"])
+END
+"""
+
 ATTEMPTS = [
     Attempt(
         "make-device-nodes", "makes nodes of the disk, of kernel memory and of the kernel log, in its home and in a user namespace",
@@ -16,38 +30,22 @@ END""", judge='find "$WORK" /dev/shm /tmp -type b -o -type c -user "$WHO" | grep
         undo="rm -f /root/escape/control/make-device-nodes/*"),
     Attempt(
         "open-root-devices", "opens the disk, the kernel log, loop devices, consoles and other users' terminals",
-        "The nodes' modes.", """
+        "The nodes' modes.", OPENER + """
 for node in /dev/ubda /dev/kmsg /dev/mem /dev/port /dev/loop-control /dev/loop0 /dev/console /dev/tty1 /dev/hwrng /dev/autofs /proc/kcore /proc/kmsg; do
-  python3 -c '
-import os, sys
-for flags in (os.O_RDWR, os.O_WRONLY):
-    try: os.open(sys.argv[1], flags | os.O_NONBLOCK); print("tried:", sys.argv[1], "open"); break
-    except OSError as error: print("tried:", error)
-else: sys.exit()
-os.execv(os.environ["BIN"] + "/escapee", ["escapee", "escapee", "20"])' "$node" &
+  python3 opener.py "$node" &
 done; sleep 2""", judge="""holds /dev/ubda /dev/kmsg /dev/mem '/dev/loop*' /dev/console /dev/tty1 '/proc/k*' """, control="root"),
     Attempt(
         "open-unlisted-devices", "opens nodes that anybody may open but that are not in the tenant's list: /dev/fuse, the disk and the kernel log by nodes of mode 666",
-        "The device program on the tenant's group.", """
+        "The device program on the tenant's group.", OPENER + """
 for node in /tmp/nodes/kmsg /tmp/nodes/ubd /tmp/nodes/full2 /dev/fuse; do
-  python3 -c '
-import os, sys
-for flags in (os.O_RDONLY, os.O_WRONLY):
-    try: os.open(sys.argv[1], flags | os.O_NONBLOCK); print("tried:", sys.argv[1], "open"); break
-    except OSError as error: print("tried:", error)
-else: sys.exit()
-os.execv(os.environ["BIN"] + "/escapee", ["escapee", "escapee", "20"])' "$node" &
+  python3 opener.py "$node" read &
 done; sleep 1; head -c 4 /dev/zero > listed; echo > /dev/null && tried "the listed ones: $(stat -c %s listed)" """, prepare="""
 mkdir -p /tmp/nodes; mknod -m 666 /tmp/nodes/kmsg c 1 11; mknod -m 666 /tmp/nodes/ubd b 98 0; mknod -m 666 /tmp/nodes/full2 c 10 237; true""", judge="""
 holds '/tmp/nodes/*' /dev/fuse
 [ "$(stat -c %s "$WORK/listed")" = 4 ] || { echo "a listed device does not work"; exit 3; }""", control="root", needs="devices"),
     Attempt(
-        "write-read-only-device", "writes to a device that its list has to read", "The device program on the tenant's group.", """
-python3 -c '
-import os
-try: os.open("/dev/zero", os.O_WRONLY); print("tried: open")
-except OSError as error: print("tried:", error); raise SystemExit
-os.execv(os.environ["BIN"] + "/escapee", ["escapee", "escapee", "20"])' & sleep 0.5""", judge="holds /dev/zero", control="root", needs="devices"),
+        "write-read-only-device", "writes to a device that its list has to read", "The device program on the tenant's group.", OPENER + """
+python3 opener.py /dev/zero & sleep 0.7""", judge="holds /dev/zero", control="root", needs="devices"),
     Attempt(
         "bpf-replace", "loads BPF programs that allow everything, attaches them to its groups, and detaches those that stand there",
         "`unprivileged_bpf_disabled`, and attaching takes CAP_NET_ADMIN or CAP_SYS_ADMIN of the first namespace.", """

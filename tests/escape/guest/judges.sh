@@ -29,11 +29,13 @@ left() {
 
 # holds PATTERN...: whether a process of the attacker's has a descriptor of such a file
 holds() {
-  local link pattern
-  for link in $(find $(pgrep -u "$WHO" -x 'escapee|python3' | sed 's|.*|/proc/&/fd|') -type l -printf '%l\n' 2>/dev/null | sort -u); do
+  local link pattern pid
+  local -a pids
+  mapfile -t pids < <(pgrep -u "$WHO" -x 'escapee|python3')
+  while read -r link; do
     # shellcheck disable=SC2053 # patterns are what they are
     for pattern; do [[ $link != $pattern ]] || breach "$WHO holds $link"; done
-  done
+  done < <(for pid in "${pids[@]}"; do find "/proc/$pid/fd" -type l -printf '%l\n' 2>/dev/null; done | sort -u)
 }
 
 # What plain Slurm leaves now and then of a job that was refused: an empty group of its own making, directly in the scope.
