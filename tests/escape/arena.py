@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import time
 
-import attempt as attempts_module  # noqa: F401  (the type of what is run)
 import work
 from guest import Failed, Guest
 

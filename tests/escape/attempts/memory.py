@@ -20,7 +20,7 @@ fi
 def bomb(kind, tries, stopped_by, amount=400, state="OUT_OF_MEMORY", control=True):
     return Attempt(
         f"{kind}-bomb", tries, stopped_by, f'"$BIN/bomb" {kind} {amount}', judge=HELD, user="bob", job="--mem=400M", alone=True, state=state,
-        **({"control": f'"$BIN/bomb" {kind} 220', "undo": "rm -f /dev/shm/escape-bomb-0"} if control else
+        **({"control": f'"$BIN/bomb" {kind} 220', "undo": "rm -f /dev/shm/escape-bomb-*"} if control else
            {"uncontrolled": "how much kernel memory 400 rounds take is the kernel's to say"}))
 
 

@@ -24,8 +24,8 @@ ATTEMPTS = [
     Attempt(
         "shared-memory-left", "leaves data in System V shared memory, semaphores and queues, POSIX queues and /dev/shm for the next job, charged to its tenant for ever",
         "The epilog removes what the job's user owns there when his last job on the node ends (`shared_memory = \"remove\"`).",
-        '"$BIN/ipc" leave "a message to the next tenant"', prepare=MOUNTED, judge=GONE, user="bob", job="", control="root", undo=CLEAR, needs="residue",
-        alone=True),
+        '"$BIN/ipc" leave "a message to the next tenant"', prepare=MOUNTED, judge=GONE, user="bob", job="",
+        control=CLEAR + '\n"$BIN/ipc" leave "a message to the next tenant"', undo=CLEAR, needs="residue", alone=True),
     Attempt(
         "shared-memory-hidden", "hides it: directories of mode 0, names with newlines and bytes that are no text, a tree deeper than a path may be long",
         "The epilog walks by descriptors, beneath one directory, whatever the names and modes.", """
