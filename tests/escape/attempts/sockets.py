@@ -62,7 +62,7 @@ tenantry usage --tenant acme/physics --format json | grep -q '"user": *"bob"' ||
         control="root"),
     Attempt(
         "slow-loris", "holds 300 connections open to the readers' socket, half a request on each; another reader must still be answered, and billing goes on",
-        "A bound on open connections for each socket, and on those of one user; the daemons' socket is another.", """
+        "A time limit on a request's head and a bound on one user's connections; the daemons' socket is another.", """
 python3 - > loris 2>&1 <<'END' &
 import socket, time
 held = []
@@ -74,10 +74,10 @@ print("tried:", len(held), "held", flush=True)
 time.sleep(25)
 END
 for _ in $(seq 100); do [ -s loris ] && break; sleep 0.1; done; cat loris""", judge="""
-[ -z "$CONTROL" ] || breach "root may stop the server"
 first=$(date +%s%N)
 timeout 8 lab-as carol "tenantry usage --format json" > /root/escape/loris.answer 2>&1 || breach "carol is not answered within 8 s: $(head -c 200 /root/escape/loris.answer)"
-echo "carol was answered after $(( ($(date +%s%N) - first) / 1000000 )) ms" """, control="tried"),
+echo "carol was answered after $(( ($(date +%s%N) - first) / 1000000 )) ms" """,
+        uncontrolled="it has succeeded against a server without these bounds"),
     Attempt(
         "garbage-to-readers-socket", "sends the readers' socket a 4 MiB line, thousands of headers, binary, and a body without end",
         "The HTTP parser's bounds; the server lives on.", f"""

@@ -17,12 +17,14 @@ moved() {
   done
 }
 
-# left COMM: whether such a process still runs. It looks more than once: one that forks all the while is easily missed.
+# left COMM: whether such a process still runs. It looks many times, and without a fork of its own between the list and the
+# look: a chain of short processes is easily missed.
 left() {
-  local pid
-  for _ in 1 2 3 4; do
-    for pid in $(pgrep -x "$1"); do
-      grep -q '^State:.*[ZX]' "/proc/$pid/status" 2>/dev/null || breach "process $pid ($1) still ran"
+  local dir comm
+  for _ in {1..25}; do
+    for dir in /proc/[0-9]*; do
+      read -r comm 2>/dev/null <"$dir/comm" || continue
+      if [ "$comm" = "$1" ] && ! grep -qs '^State:.*[ZX]' "$dir/status"; then breach "process ${dir#/proc/} ($1) still ran"; fi
     done
   done
 }
