@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help deps build plugins fault-plugins install lint unit test demo conformance lab bench bench-start bench-sampler
+.PHONY: help deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,9 @@ lint: ## formatting, clippy, shellcheck, licences
 
 conformance: ## the main job on the Slurm of SLURM=YY.MM: billed = kernel, and what may go wrong (4 min)
 	tests/conformance/run --slurm $(SLURM)
+
+escape: ## what a hostile tenant may try, tried in real jobs on the Slurm of SLURM=YY.MM; none may succeed (5 min)
+	tests/escape/run --slurm $(SLURM)
 
 test: ## every test, on three Slurm versions; ends with how many passed, failed and were skipped
 	tests/run
