@@ -131,7 +131,13 @@ def upgrade(g, _):
 
 
 def kill_stepds(g, job):
-    g.sh(f"pkill -KILL -f 'slurmstepd: \\[{job}[.]'")
+    """Slurm sees it when slurmd registers anew, and starts the job once more."""
+    g.sh(f"pkill -KILL -f 'slurmstepd: \\[{job}[.]'; systemctl restart slurmd")
+    g.until("Slurm has requeued the job", lambda: work.state(g, job) == "PENDING")
+    g.sh("touch /tmp/go")
+    g.until("its first run has left the node", lambda: not work.leftovers(g), 30)
+    g.until("the job may start", lambda: g.run(f"scontrol update jobid={job} starttime=now").returncode == 0)
+    g.until("the job is over", lambda: work.state(g, job) == "COMPLETED")
 
 
 def unmount(g, job):
@@ -225,7 +231,7 @@ ALL = [
     Fault("the warden killed", kill("tenantry-warden")),
     Fault("the server killed", kill("tenantry-server")),
     Fault("daemons upgraded", upgrade),
-    Fault("slurmstepd killed", kill_stepds, outcome="NODE_FAIL"),
+    Fault("slurmstepd killed", kill_stepds, runs=2),
     Fault("mount lost", unmount, says=LOST_MOUNT),
     Fault("mount lost, and a step started meanwhile", unmount_with_step, says=LOST_MOUNT),
     Fault("registration lost", lose_record, says=LOST_RECORD),
