@@ -93,6 +93,25 @@ pub fn ensure(root: &Root, scope: &GroupPath, tenant: &TenantPath, limits: &Reso
     failed.into_iter().next().map_or(Ok(innermost), Err)
 }
 
+/// Enables in a group what its jobs are held and measured by.
+///
+/// # Errors
+/// Where the kernel lacks what isolation cannot do without.
+pub fn enable(root: &Root, group: &GroupPath) -> Result<()> {
+    enable_controllers(root, group, &[])
+}
+
+/// Sets a job's part of what its tenant may use: in the files that Slurm does not write.
+///
+/// # Errors
+/// The first limit that cannot be set; the others are.
+pub fn set_shared(root: &Root, group: &GroupPath, part: &NodeLimits) -> Result<()> {
+    const FILES: [&str; 6] = ["cpu.weight", "cpu.max", "cpu.max.burst", "pids.max", "io.weight", "io.max"];
+    let mut settings = settings::read(root, group, part)?;
+    settings.retain(|setting| FILES.contains(&setting.file.as_str()));
+    settings::write(root, group, settings).1.into_iter().next().map_or(Ok(()), Err)
+}
+
 /// What became of one running tenant's limits.
 #[derive(Debug)]
 pub struct Applied {

@@ -131,9 +131,13 @@ def upgrade(g, _):
 
 
 def kill_stepds(g, job):
-    """Slurm sees it when slurmd registers anew, and starts the job once more."""
-    g.sh(f"pkill -KILL -f 'slurmstepd: \\[{job}[.]'; systemctl restart slurmd")
-    g.until("Slurm has requeued the job", lambda: work.state(g, job) == "PENDING")
+    """Slurm sees it when slurmd registers anew, BatchStartTimeout after the start, and starts the job once more."""
+    g.sh(f"pkill -KILL -f 'slurmstepd: \\[{job}[.]'")
+
+    def is_requeued():
+        g.sh("systemctl restart slurmd")
+        return work.state(g, job) == "PENDING"
+    g.until("Slurm has requeued the job", is_requeued, 120, pause=4)
     g.sh("touch /tmp/go")
     g.until("its first run has left the node", lambda: not work.leftovers(g), 30)
     g.until("the job may start", lambda: g.run(f"scontrol update jobid={job} starttime=now").returncode == 0)

@@ -12,6 +12,7 @@ mod node;
 mod policy;
 mod raw;
 mod resolve;
+mod share_out;
 mod source;
 
 pub use devices::{

@@ -75,6 +75,17 @@ pub enum Limit<T> {
     At(T),
 }
 
+impl<T> Limit<T> {
+    /// The same of another quantity.
+    #[must_use]
+    pub fn map<U>(self, quantity: impl FnOnce(T) -> U) -> Limit<U> {
+        match self {
+            Limit::Max => Limit::Max,
+            Limit::At(value) => Limit::At(quantity(value)),
+        }
+    }
+}
+
 impl<T: fmt::Display> fmt::Display for Limit<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

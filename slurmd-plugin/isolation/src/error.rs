@@ -1,8 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use tenantry_model::NodeName;
 use tenantry_model::tenants::TenantsError;
+use tenantry_model::{NodeName, TenantPath};
 
 use crate::facts::MissingFact;
 use crate::outbox::Lost;
@@ -27,6 +27,17 @@ pub enum Error {
     /// The kernel refused.
     #[error(transparent)]
     Cgroup(#[from] tenantry_cgroup::Error),
+    /// A limit that is the tenant's as a whole.
+    #[error(
+        "{what} of tenant {tenant} cannot be shared out over its jobs (placement = \"siblings\"): take it \
+         out of the tenants file, or write placement = \"graft\""
+    )]
+    NotShared {
+        /// Whose.
+        tenant: TenantPath,
+        /// Which.
+        what: &'static str,
+    },
     /// A record could not be read, written or removed.
     #[error("cannot {operation} {}", path.display())]
     Record {

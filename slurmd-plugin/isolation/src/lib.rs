@@ -16,8 +16,10 @@ pub mod place;
 mod placement;
 mod processes;
 pub mod reconcile;
+mod records;
 mod residue;
 pub mod scope;
+pub mod siblings;
 mod site;
 
 pub use error::Error;

@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use tenantry_cgroup::{GroupPath, graft};
 use tenantry_model::job::{Incarnation, JobRecords, Paths, Placement, Registration};
-use tenantry_model::tenants::{self, IsolationFailure, MeteringFailure, Tenants, TenantsError};
+use tenantry_model::tenants::{
+    self, IsolationFailure, MeteringFailure, PlacementMode, Tenants, TenantsError,
+};
 use tenantry_model::{BootId, TenantPath, durable};
 
 use crate::placement::{Member, place};
 use crate::{
     Error, Facts, Severity, Site, close, enforce, fault, late, lock, namespace, outbox, processes, residue,
-    scope,
+    scope, siblings,
 };
 
 /// Who calls: it decides how the job gets into its group.
@@ -190,6 +192,9 @@ fn graft_job(
     tenants: &Tenants,
     prolog: Prolog,
 ) -> Result<Placement, Error> {
+    if tenants.policy().placement == PlacementMode::Siblings {
+        return siblings::place(site, facts, scope, tenant, tenants);
+    }
     let group = enforce::ensure(site, scope, tenant, tenants)?;
     fault::step("prolog: tenant made");
     let leaf = group.child(format!("job_{}", facts.job_id))?;

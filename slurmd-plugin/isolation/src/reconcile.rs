@@ -3,8 +3,6 @@
 //! and is registered, or nothing of it is left.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
@@ -13,7 +11,7 @@ use tenantry_cgroup::{GroupPath, GroupReader, tenant};
 use tenantry_model::job::{Incarnation, JobRecords, Placement, Registration};
 use tenantry_model::{BootId, JobId, NodeName, TenantPath, durable};
 
-use crate::{Error, Site, close, late, lock, processes, scope};
+use crate::{Error, Site, close, late, lock, processes, records, scope};
 
 /// In how many looks in a row Slurm must not know a job that has no slurmstepd left before it is
 /// closed here: its epilog may be about to.
@@ -65,7 +63,7 @@ impl Reconciler {
         let mut asked = BTreeMap::new();
         for group in scope::all(&self.site.root)? {
             let scope = self.survey(group)?;
-            let records = self.records(&scope.group)?;
+            let records = records::of_scope(&self.site.paths, &scope.group)?;
             let mut jobs: BTreeSet<JobId> = scope.leaves.keys().copied().collect();
             jobs.extend(records.iter().copied());
             jobs.extend(scope.mounts.iter().filter_map(|mount| job_of(&mount.point)));
@@ -101,19 +99,6 @@ impl Reconciler {
         let mut mounts = graft::mounts(root)?;
         mounts.retain(|mount| mount.point.parent().as_ref() == Some(&group));
         Ok(Scope { group, leaves, mounts })
-    }
-
-    fn records(&self, scope: &GroupPath) -> Result<Vec<JobId>, Error> {
-        let dir = self.site.paths.jobs().join(scope.name());
-        let listed = || -> io::Result<Vec<JobId>> {
-            let names = fs::read_dir(&dir)?.map(|entry| entry.map(|entry| entry.file_name()));
-            let names = names.collect::<io::Result<Vec<_>>>()?;
-            Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok().map(JobId)).collect())
-        };
-        match listed() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            listed => listed.map_err(Error::record("list", dir)),
-        }
     }
 
     /// Whether there was something to mend.
@@ -175,6 +160,11 @@ impl Reconciler {
             for point in &points {
                 // What was mounted there is gone.
                 graft::undo(&self.site.root, point, std::slice::from_ref(point))?;
+            }
+            // A sibling: its sentinel tells it from a group that Slurm left.
+            let sibling = scope.group.child(format!("job_{job}"))?;
+            if self.site.root.exists(&sibling.child(graft::SENTINEL)?)? {
+                graft::undo(&self.site.root, &sibling, &[])?;
             }
         }
         close::clear_directory(&self.site.paths, records)?;
