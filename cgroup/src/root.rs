@@ -13,7 +13,12 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use xattr::FileExt as _;
+
 use crate::{Error, GroupPath, Result, parse};
+
+/// The attribute a note is kept in.
+const NOTE: &str = "trusted.tenantry";
 
 /// The cgroup root: a directory descriptor below which every access is resolved by the kernel
 /// itself (`openat2` with `RESOLVE_BENEATH`), without symbolic links.
@@ -246,6 +251,24 @@ impl Root {
             waited = waited.saturating_add(PAUSE);
         }
         Ok(())
+    }
+
+    /// Writes a note on a group, which goes with it: an extended attribute that root alone sees.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn set_note(&self, group: &GroupPath, text: &[u8]) -> Result<()> {
+        let dir = File::from(self.open_dir(group)?);
+        dir.set_xattr(NOTE, text).map_err(|error| failed("write a note on", group.as_path(), error))
+    }
+
+    /// The note on a group, if there is one.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn note(&self, group: &GroupPath) -> Result<Option<Vec<u8>>> {
+        let dir = File::from(self.open_dir(group)?);
+        dir.get_xattr(NOTE).map_err(|error| failed("read the note on", group.as_path(), error))
     }
 
     /// A descriptor of a group's directory, by which it can be mounted or watched.

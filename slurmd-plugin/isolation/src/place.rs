@@ -14,8 +14,8 @@ use tenantry_model::{BootId, TenantPath, durable};
 
 use crate::placement::{Member, place};
 use crate::{
-    Error, Facts, Severity, Site, close, enforce, fault, late, lock, namespace, outbox, processes, residue,
-    scope, siblings,
+    Error, Facts, Severity, Site, close, enforce, fault, late, lock, namespace, outbox, processes, records,
+    residue, scope, siblings,
 };
 
 /// Who calls: it decides how the job gets into its group.
@@ -109,6 +109,9 @@ fn register(
         return Err(error);
     }
     fault::step("prolog: registered");
+    if let Placement::Grafted { leaf, .. } = &registration.placement {
+        records::note(site, &GroupPath::new(leaf)?, &registration);
+    }
     match &registration.placement {
         Placement::Refused { reason } => site.info(&format!("job {}: refused: {reason}", facts.job_id)),
         Placement::Unisolated { .. } => {}

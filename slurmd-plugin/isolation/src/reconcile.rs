@@ -180,8 +180,7 @@ impl Reconciler {
         Ok(populated || reading.cpu_usage().is_some_and(|usage| usage.0 > 0))
     }
 
-    /// Registers a job by what its group tells: its tenant, and what it has used, are the kernel's.
-    /// Who and which account is not to be known any more.
+    /// Registers a job again: by the copy on its group or, without one, by what the group tells.
     fn adopt(
         &self,
         scope: &Scope,
@@ -191,12 +190,37 @@ impl Reconciler {
         leaf: &GroupPath,
         points: &[GroupPath],
     ) -> Result<(), Error> {
+        let copy = records::noted(&self.site, leaf);
+        let how =
+            if copy.is_some() { "as it was" } else { "by its group, without its account and its begin" };
+        let registration = match copy {
+            Some(copy) => copy,
+            None => self.reconstructed(scope, job, tenant, leaf, points)?,
+        };
+        let file = records.registration();
+        durable::write_json(&file, &registration).map_err(Error::record("write", file))?;
+        self.site.error(&format!(
+            "job {job}: it runs, but its registration was lost; it is registered anew, {how}"
+        ));
+        Ok(())
+    }
+
+    /// What a job's group tells: its tenant, and what it has used, are the kernel's. Which account,
+    /// and since when, is not to be known any more.
+    fn reconstructed(
+        &self,
+        scope: &Scope,
+        job: JobId,
+        tenant: &TenantPath,
+        leaf: &GroupPath,
+        points: &[GroupPath],
+    ) -> Result<Registration, Error> {
         let node = scope::node(&scope.group).or_else(NodeName::of_this_host);
         let node = node.ok_or_else(|| Error::Unidentified("this host has no name".into()))?;
         let began = self.site.now()?;
         let boot_id = BootId::current().map_err(Error::record("read", "/proc/sys/kernel/random/boot_id"))?;
         let (uid, gid) = processes::owner(&self.site.root, leaf)?.unwrap_or_default();
-        let registration = Registration {
+        Ok(Registration {
             incarnation: Incarnation { cluster: None, node, boot_id, job_id: job, began: began.wall },
             restart_count: None,
             sluid: None,
@@ -213,14 +237,7 @@ impl Reconciler {
                 leaf: leaf.as_path().to_owned(),
                 mounts: points.iter().map(|point| point.as_path().to_owned()).collect(),
             },
-        };
-        let file = records.registration();
-        durable::write_json(&file, &registration).map_err(Error::record("write", file))?;
-        self.site.error(&format!(
-            "job {job}: it runs in {leaf}, but its registration was lost; it is registered anew, by its group, \
-             as tenant {tenant}'s"
-        ));
-        Ok(())
+        })
     }
 
     /// Whether a mount was missing, and is there again.
