@@ -3,7 +3,6 @@
 mod check;
 mod figures;
 mod limits;
-mod scopes;
 mod tree;
 
 use std::io::{self, Write};
@@ -12,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 use tenantry_cgroup::{GroupPath, Root, node};
+use tenantry_isolation::scope;
 use tenantry_model::tenants::{Resolved, Tenants};
 use tenantry_model::{Clock, SystemClock, TenantPath};
 
@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let tenants = Tenants::load(&args.dir)?;
     let root = Root::open(Path::new(CGROUP_ROOT))?;
     let limits = tenants.on(&node::size(&root, &tenants)?);
-    let scopes = scopes::scopes(&root)?;
+    let scopes = scope::all(&root)?;
     Here { root: &root, scopes, limits, clock: &SystemClock }.act(&args.action, args.format, &mut out)
 }
 

@@ -97,7 +97,7 @@ impl Tree {
         };
         let limits = Tenants::parse(Path::new("tenants.toml"), SITE).unwrap().on(&node);
         let here =
-            Here { root: &self.root, scopes: scopes::scopes(&self.root).unwrap(), limits, clock: &Still };
+            Here { root: &self.root, scopes: scope::all(&self.root).unwrap(), limits, clock: &Still };
         let mut out = Vec::new();
         let done = here.act(action, format, &mut out);
         (done, String::from_utf8(out).unwrap())
