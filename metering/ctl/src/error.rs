@@ -31,6 +31,9 @@ pub enum Error {
     /// The cgroup tree cannot be read or written.
     #[error(transparent)]
     Cgroup(#[from] tenantry_cgroup::Error),
+    /// What is shared with the plugin and the warden could not do its work.
+    #[error(transparent)]
+    Isolation(#[from] tenantry_isolation::Error),
     /// No slurmd runs here.
     #[error("no slurmstepd.scope in the cgroup tree: on a node, start slurmd with CgroupPlugin=cgroup/v2")]
     NoScope,
@@ -38,13 +41,13 @@ pub enum Error {
     #[error("there is no tenant {0} in the file; `tenantry tenants check` lists them")]
     NoTenant(TenantPath),
     /// What was asked changes groups.
-    #[error("only root may change limits: run it as root")]
+    #[error("only root may change limits and policies: run it as root")]
     NotRoot,
-    /// Limits differ, and that was written out already.
-    #[error("limits differ")]
+    /// Limits or policies differ, and that was written out already.
+    #[error("limits or policies differ")]
     Differs,
-    /// Limits could not be set, and that was written out already.
-    #[error("limits could not be set")]
+    /// Limits or policies could not be put in force, and that was written out already.
+    #[error("limits or policies could not be put in force")]
     NotApplied,
     /// Nobody takes the output.
     #[error("cannot write the output")]

@@ -52,7 +52,7 @@ fn code(error: &Error) -> u8 {
         Error::Refused { .. } | Error::Answer(_) => EX_PROTOCOL,
         Error::Config(_) | Error::ConfigAlreadySaid => EX_CONFIG,
         Error::NoTenant(_) => EX_USAGE,
-        Error::Cgroup(_) | Error::NotApplied | Error::System(_) => EX_OSERR,
+        Error::Cgroup(_) | Error::Isolation(_) | Error::NotApplied | Error::System(_) => EX_OSERR,
         Error::Differs => EX_DIFFERS,
         Error::Output(_) => EX_IOERR,
     }

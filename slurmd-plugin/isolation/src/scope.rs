@@ -23,7 +23,8 @@ pub fn find(root: &Root, node: &NodeName) -> Result<Option<GroupPath>> {
     Ok(named(&own).or_else(|| named(SCOPE)))
 }
 
-/// Every scope on this machine: one for each slurmd.
+/// Every scope on this machine, one for each slurmd, in the order of their names: in slices only,
+/// where no user can make a group of that name.
 ///
 /// # Errors
 /// Where a slice cannot be listed.
@@ -40,6 +41,7 @@ pub fn all(root: &Root) -> Result<Vec<GroupPath>> {
         }
         slices = deeper;
     }
+    scopes.sort();
     Ok(scopes)
 }
 

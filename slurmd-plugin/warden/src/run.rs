@@ -13,8 +13,9 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
+use tenantry_isolation::Site;
+use tenantry_isolation::enforce::{self, Applied};
 use tenantry_isolation::reconcile::Reconciler;
-use tenantry_isolation::{Site, enforce};
 
 use crate::say;
 use crate::slurm::Squeue;
@@ -106,14 +107,23 @@ pub fn once(args: &Args) -> Result<()> {
 
 /// Applies the tenants file; what cannot be done is said once.
 fn apply(reconciler: &Reconciler, told: &mut BTreeSet<String>) {
-    let failed = enforce::apply(reconciler.site()).unwrap_or_else(|error| vec![error.describe()]);
-    for failure in &failed {
-        if !told.contains(failure) {
-            tracing::error!("{failure}; it is tried again");
+    let mut failed = BTreeSet::new();
+    match enforce::apply_in_force(reconciler.site()) {
+        Ok(applied) => {
+            for Applied { tenant, changed, failed: errors, .. } in applied {
+                for change in changed {
+                    tracing::info!("tenant {tenant}: {change}");
+                }
+                failed.extend(errors.iter().map(|error| format!("tenant {tenant}: {}", error.describe())));
+            }
         }
+        Err(error) => failed.extend([error.describe()]),
+    }
+    for failure in failed.difference(told) {
+        tracing::error!("{failure}; it is tried again");
     }
     // What is mended, and comes again, is said again.
-    *told = failed.into_iter().collect();
+    *told = failed;
 }
 
 fn signals() -> io::Result<SignalFd> {

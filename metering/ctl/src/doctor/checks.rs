@@ -1,6 +1,7 @@
 //! Every check, and what they find. docs/doctor.md is this table.
 
 mod accounting;
+mod bpf;
 mod cgroup_conf;
 mod jobs;
 mod kernel;
@@ -17,8 +18,9 @@ use super::finding::{self, Finding};
 type Check = finding::Check<Facts>;
 
 /// A heading of docs/doctor.md and its checks.
-const TABLE: [(&str, &[Check]); 9] = [
+const TABLE: [(&str, &[Check]); 10] = [
     ("Kernel and cgroups", kernel::CHECKS),
+    ("BPF", bpf::CHECKS),
     ("slurmd's unit", slurmd::CHECKS),
     ("slurm.conf: where jobs run", slurm_conf::CHECKS),
     ("slurm.conf: what the bill rests on", accounting::CHECKS),

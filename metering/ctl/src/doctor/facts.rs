@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use tenantry_cgroup::bpf::Part;
 use tenantry_model::tenants::{Tenants, TenantsError};
 
 use super::finding::Place;
@@ -66,6 +67,9 @@ pub struct Kernel {
     pub unprivileged_bpf: Seen<String>,
     /// Whether the kernel has the function that attaches BPF programs to cgroups.
     pub bpf_attach: Seen<bool>,
+    /// Each part of what is beyond limits, and why the kernel does not offer it; `None`: it does.
+    /// What [`tenantry_cgroup::bpf::support`] says, to root alone.
+    pub bpf: Seen<Vec<(Part, Option<String>)>>,
 }
 
 /// A group in which a slurmd makes its jobs' groups.

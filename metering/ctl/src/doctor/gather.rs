@@ -215,6 +215,7 @@ fn kernel(machine: &Machine) -> Kernel {
         bpf_attach: read("/proc/kallsyms").map(|symbols| {
             symbols.lines().any(|line| line.split(' ').nth(2) == Some("cgroup_bpf_prog_attach"))
         }),
+        bpf: machine.bpf(Path::new(CGROUPS)),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The machine that is examined: its files, and the commands it answers.
 //!
 //! A recorded machine is a directory with the files at their paths, and in `commands/` what each
-//! command printed: `scontrol`, `systemctl`, `slurmd`, `sacctmgr`; `uid` is who asks (absent: root)
-//! and `statvfs` has lines of `PATH FREE-BYTES ALL-BYTES`.
+//! command printed: `scontrol`, `systemctl`, `slurmd`, `sacctmgr`; `uid` is who asks (absent: root),
+//! `statvfs` has lines of `PATH FREE-BYTES ALL-BYTES`, and `bpf` what the kernel offers of BPF, as
+//! [`bpf::Support`] writes it.
 
 use std::fs;
 use std::io;
@@ -12,6 +13,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
+use tenantry_cgroup::Root;
+use tenantry_cgroup::bpf::{self, Part};
 use tokio::process::Command;
 
 /// How long a command may take: the doctor must answer where slurmctld or systemd does not.
@@ -220,6 +223,31 @@ impl Machine {
             free: fs.blocks_free().saturating_mul(fs.fragment_size()),
             total: fs.blocks().saturating_mul(fs.fragment_size()),
         })
+    }
+
+    /// What the kernel offers of BPF, or why not: asked by loading programs, which only root may.
+    pub fn bpf(&self, cgroups: &Path) -> Seen<Vec<(Part, Option<String>)>> {
+        if self.uid() != 0 {
+            return Seen::Unseen("the kernel tells it root alone".to_owned());
+        }
+        if self.recorded {
+            return self.record("bpf").map(|text| {
+                let recorded = |part: &Part| {
+                    let answer = text.lines().find_map(|line| line.strip_prefix(&format!("{part}: ")))?;
+                    Some((*part, answer.strip_prefix("no: ").map(str::to_owned)))
+                };
+                Part::ALL.iter().filter_map(recorded).collect()
+            });
+        }
+        match Root::open(cgroups) {
+            Ok(root) => Seen::Is(
+                bpf::support(&root, Path::new(bpf::PINS))
+                    .iter()
+                    .map(|(part, reason)| (part, reason.map(str::to_owned)))
+                    .collect(),
+            ),
+            Err(error) => Seen::Unseen(error.to_string()),
+        }
     }
 
     /// What a command prints.

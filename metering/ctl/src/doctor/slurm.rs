@@ -126,6 +126,20 @@ impl Slurm {
         }]
     }
 
+    /// The Prolog of that file name. There may be several, each in a line of its own: slurmctld then
+    /// numbers them (`Prolog[0]`).
+    pub fn prolog_named(&self, name: &str) -> Option<String> {
+        let file = self.conf.is().into_iter().flat_map(|conf| &conf.entries);
+        let file = file.filter(|entry| entry.of.is_none()).map(|entry| (&entry.key, &entry.value));
+        let all = file.chain(self.live.is().into_iter().flatten());
+        let is_prolog = |key: &str| {
+            let key = key.to_lowercase();
+            key == "prolog" || key.starts_with("prolog[")
+        };
+        let mut paths = all.filter(|(key, _)| is_prolog(key)).flat_map(|(_, value)| value.split([',', ' ']));
+        paths.find(|path| Path::new(path).file_name().is_some_and(|file| file == name)).map(str::to_owned)
+    }
+
     /// A key's value, if anybody knows it.
     pub fn value(&self, file: File, key: &str) -> Option<String> {
         self.setting(file, key).is().and_then(|setting| setting.value.clone())

@@ -1,4 +1,4 @@
-//! `tenantry tenants show`, `diff` and `apply`: limits wanted and limits there.
+//! `tenantry tenants show` and `diff`: what is wanted beside what is there.
 
 use std::io::Write;
 
@@ -8,7 +8,8 @@ use tenantry_model::TenantPath;
 use tenantry_model::tenants::NodeLimits;
 
 use super::figures::{human, unit};
-use super::{Format, Here, write};
+use super::policies::Policies;
+use super::{Format, Here, in_scope, several_scopes, write};
 use crate::error::Error;
 use crate::table::aligned;
 
@@ -73,6 +74,7 @@ pub fn show(
         return Err(Error::NoTenant(tenant.clone()));
     }
     let mut rows = Vec::new();
+    let mut policies = Policies::new(here);
     for (tenant, wanted) in here.limits.iter().filter(|(tenant, _)| only.is_none_or(|only| only == *tenant)) {
         let running = of_groups(here, tenant, wanted)?;
         if running.is_empty() {
@@ -81,13 +83,17 @@ pub fn show(
             rows.extend(unborn.map(|setting| LimitRow::new(tenant, None, setting)));
         }
         rows.extend(running);
+        policies.add(here, tenant)?;
     }
-    write(&Shown { limits: rows }, |shown| shown_table(&shown.limits), format, out)
+    let text = |shown: &Shown| shown_table(&shown.limits) + &shown.policies.text();
+    write(&Shown { limits: rows, policies }, text, format, out)
 }
 
 #[derive(Serialize)]
 struct Shown {
     limits: Vec<LimitRow>,
+    #[serde(flatten)]
+    policies: Policies,
 }
 
 fn shown_table(rows: &[LimitRow]) -> String {
@@ -111,31 +117,50 @@ fn shown_table(rows: &[LimitRow]) -> String {
 
 pub fn diff(here: &Here<'_>, format: Format, out: &mut impl Write) -> Result<(), Error> {
     let mut differences = Vec::new();
+    let mut policies = Policies::new(here);
     for (tenant, wanted) in here.limits.iter() {
         let rows = of_groups(here, tenant, wanted)?;
         differences.extend(rows.into_iter().filter(|row| row.holds == Some(false)));
+        policies.add(here, tenant)?;
     }
-    let differs = !differences.is_empty();
-    write(&Differences { differences }, |report| diff_table(&report.differences), format, out)?;
-    if differs { Err(Error::Differs) } else { Ok(()) }
+    policies.policies.retain(|row| row.holds == Some(false));
+    let report = Differences { differences, policies };
+    write(&report, diff_table, format, out)?;
+    if report.is_empty() { Ok(()) } else { Err(Error::Differs) }
 }
 
 #[derive(Serialize)]
 struct Differences {
     differences: Vec<LimitRow>,
+    #[serde(flatten)]
+    policies: Policies,
 }
 
-fn diff_table(rows: &[LimitRow]) -> String {
-    if rows.is_empty() {
-        return "No limit of a running tenant differs from the file.\n".to_owned();
+impl Differences {
+    fn is_empty(&self) -> bool {
+        let Policies { policies, failed, .. } = &self.policies;
+        self.differences.is_empty() && policies.is_empty() && failed.is_empty()
     }
-    let several = several_scopes(rows.iter().filter_map(|row| row.scope.as_deref()));
-    let mut lines = vec![["TENANT", "LIMIT", "WANTED", "ACTUAL"].map(str::to_owned)];
-    lines.extend(rows.iter().map(|row| {
-        let tenant = in_scope(&row.tenant, row.scope.as_deref(), several);
-        [tenant, row.name(), human(&row.file, &row.wanted), row.actual()]
-    }));
-    aligned(&lines, 4)
+}
+
+fn diff_table(report: &Differences) -> String {
+    let rows = &report.differences;
+    let mut text = String::new();
+    if report.is_empty() {
+        // What nobody looked at may differ.
+        let looked_at = if report.policies.not_compared.is_some() { "No limit" } else { "Nothing" };
+        text = format!("{looked_at} of a running tenant differs from the file.\n");
+    }
+    if !rows.is_empty() {
+        let several = several_scopes(rows.iter().filter_map(|row| row.scope.as_deref()));
+        let mut lines = vec![["TENANT", "LIMIT", "WANTED", "ACTUAL"].map(str::to_owned)];
+        lines.extend(rows.iter().map(|row| {
+            let tenant = in_scope(&row.tenant, row.scope.as_deref(), several);
+            [tenant, row.name(), human(&row.file, &row.wanted), row.actual()]
+        }));
+        text.push_str(&aligned(&lines, 4));
+    }
+    text + &report.policies.text()
 }
 
 /// A tenant's limits in each scope in which it has a group.
@@ -146,106 +171,4 @@ fn of_groups(here: &Here<'_>, tenant: &TenantPath, wanted: &NodeLimits) -> Resul
         rows.extend(settings.map(|setting| LimitRow::new(tenant, Some(scope.to_string()), setting)));
     }
     Ok(rows)
-}
-
-/// What was done.
-#[derive(Serialize)]
-struct Applied {
-    /// The running tenants whose limits were looked at.
-    tenants: Vec<TenantPath>,
-    changed: Vec<Change>,
-    failed: Vec<Failure>,
-}
-
-#[derive(Serialize)]
-struct Change {
-    tenant: TenantPath,
-    scope: String,
-    file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device: Option<String>,
-    before: Option<String>,
-    now: String,
-}
-
-#[derive(Serialize)]
-struct Failure {
-    tenant: TenantPath,
-    scope: String,
-    error: String,
-}
-
-pub fn apply(here: &Here<'_>, format: Format, out: &mut impl Write) -> Result<(), Error> {
-    let mut report = Applied { tenants: Vec::new(), changed: Vec::new(), failed: Vec::new() };
-    for scope in &here.scopes {
-        for tenant::Applied { tenant, changed, failed } in tenant::apply(here.root, scope, &here.limits)? {
-            let scope = scope.to_string();
-            report.changed.extend(changed.into_iter().map(|setting| Change {
-                tenant: tenant.clone(),
-                scope: scope.clone(),
-                file: setting.file,
-                device: setting.device,
-                before: setting.actual,
-                now: setting.wanted,
-            }));
-            let failure =
-                |error| Failure { tenant: tenant.clone(), scope: scope.clone(), error: chain(&error) };
-            report.failed.extend(failed.into_iter().map(failure));
-            report.tenants.push(tenant);
-        }
-    }
-    report.tenants.sort();
-    report.tenants.dedup();
-    write(&report, applied_table, format, out)?;
-    if report.failed.is_empty() { Ok(()) } else { Err(Error::NotApplied) }
-}
-
-fn applied_table(report: &Applied) -> String {
-    let several = several_scopes(report.changed.iter().map(|change| change.scope.as_str()));
-    let mut text = String::new();
-    if !report.changed.is_empty() {
-        let mut lines = vec![["TENANT", "LIMIT", "BEFORE", "NOW"].map(str::to_owned)];
-        lines.extend(report.changed.iter().map(|change| {
-            let device = change.device.as_ref().map_or_else(String::new, |device| format!(" {device}"));
-            let before =
-                change.before.as_ref().map_or_else(|| "-".to_owned(), |text| human(&change.file, text));
-            [
-                in_scope(&change.tenant, Some(&change.scope), several),
-                format!("{}{device}", change.file),
-                before,
-                human(&change.file, &change.now),
-            ]
-        }));
-        text.push_str(&aligned(&lines, 4));
-    }
-    let failed = |failure: &Failure| format!("failed: tenant {}: {}\n", failure.tenant, failure.error);
-    text.extend(report.failed.iter().map(failed));
-    if text.is_empty() {
-        match report.tenants.len() {
-            0 => "No tenant runs here now: each gets its limits with its next job.\n".clone_into(&mut text),
-            _ => "Nothing to change: every running tenant has its limits.\n".clone_into(&mut text),
-        }
-    }
-    text
-}
-
-/// Where several slurmds run on a machine a tenant is named with the scope.
-fn in_scope(tenant: &TenantPath, scope: Option<&str>, several: bool) -> String {
-    match scope.filter(|_| several) {
-        Some(scope) => format!("{tenant} ({scope})"),
-        None => tenant.to_string(),
-    }
-}
-
-fn several_scopes<'a>(mut scopes: impl Iterator<Item = &'a str>) -> bool {
-    let first = scopes.next();
-    scopes.any(|scope| Some(scope) != first)
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", chain(cause)),
-        None => error.to_string(),
-    }
 }

@@ -82,6 +82,17 @@ impl Tree {
     }
 
     fn act(&self, action: &Action, format: Format) -> (Result<(), Error>, String) {
+        self.act_as(SITE, Some(|_, _, _| Ok(BTreeMap::new())), action, format)
+    }
+
+    /// With another file, and programs that are there or cannot be seen.
+    fn act_as(
+        &self,
+        site: &str,
+        compare: Option<Compare>,
+        action: &Action,
+        format: Format,
+    ) -> (Result<(), Error>, String) {
         let number = "8:0".parse().unwrap();
         let disk = DeviceNode { kind: DeviceKind::Block, number, is_partition: false };
         let node = NodeSize {
@@ -95,9 +106,10 @@ impl Tree {
             rdma: [].into(),
             devices: [("8:0".parse().unwrap(), disk)].into(),
         };
-        let limits = Tenants::parse(Path::new("tenants.toml"), SITE).unwrap().on(&node);
-        let here =
-            Here { root: &self.root, scopes: scopes::scopes(&self.root).unwrap(), limits, clock: &Still };
+        let tenants = Tenants::parse(Path::new("tenants.toml"), site).unwrap();
+        let limits = tenants.on(&node);
+        let scopes = scope::all(&self.root).unwrap();
+        let here = Here { root: &self.root, scopes, tenants, limits, compare, clock: &Still };
         let mut out = Vec::new();
         let done = here.act(action, format, &mut out);
         (done, String::from_utf8(out).unwrap())
@@ -110,6 +122,9 @@ fn show(tenant: &str) -> Action {
 
 fn is_golden(name: &str, said: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&file, said).unwrap();
+    }
     assert_eq!(said, fs::read_to_string(file).unwrap(), "{name}");
 }
 
@@ -169,10 +184,10 @@ fn limits_that_hold_do_not_differ_and_need_no_change() {
     }
     let (done, said) = tree.act(&Action::Diff, Format::Table);
     done.unwrap();
-    assert_eq!(said, "No limit of a running tenant differs from the file.\n");
+    assert_eq!(said, "Nothing of a running tenant differs from the file.\n");
     let (done, said) = tree.act(&Action::Apply, Format::Table);
     done.unwrap();
-    assert_eq!(said, "Nothing to change: every running tenant has its limits.\n");
+    assert_eq!(said, "Nothing to change: every running tenant has its limits and policies.\n");
 }
 
 #[test]
@@ -195,4 +210,103 @@ fn two_slurmds_on_a_machine_are_told_apart() {
     let (done, said) = tree.act(&Action::Tree, Format::Table);
     done.unwrap();
     assert_eq!(said.lines().filter(|line| line.ends_with("_slurmstepd.scope")).count(), 2, "{said}");
+}
+
+const POLICIES: &str = "[tenants.acme]\npids_max = 100\nmemory_oom_group = true\n\
+    devices = ['c 1:3 rw', 'c 1:5 r']\n[tenants.acme.network]\nbind_to = 'vrf-acme'\nmark = 17\n\
+    interfaces = ['lo', 'vrf-acme']\nacl = ['deny connect 10.0.0.0/8']\n[tenants.idle]\ndevices = []\n";
+
+/// Only acme runs, with the limits of [`POLICIES`].
+fn acme_alone() -> Tree {
+    let tree = Tree::new(&[SCOPE, &format!("{SCOPE}/tenant_acme")]);
+    tree.set("tenant_acme/io.max", "");
+    tree
+}
+
+fn policy_lines(said: &str) -> Vec<Vec<&str>> {
+    let table =
+        said.split("TENANT").find(|table| table.trim_start().starts_with("POLICY")).unwrap_or_default();
+    table
+        .lines()
+        .skip(1)
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect()
+}
+
+#[test]
+fn each_part_of_a_policy_is_shown_beside_what_is_in_force() {
+    let compare: Compare = |_, group, policy| {
+        assert!(group.to_string().ends_with("/tenant_acme") && policy.devices.is_some());
+        Ok([
+            (Part::Devices, State::InForce),
+            (Part::Sockets, State::Different),
+            (Part::Acl, State::Missing),
+            (Part::EgressGuard, State::Unwanted),
+        ]
+        .into())
+    };
+    let tree = acme_alone();
+    let (done, said) = tree.act_as(POLICIES, Some(compare), &Action::Show { tenant: None }, Format::Table);
+    done.unwrap();
+    assert_eq!(
+        policy_lines(&said),
+        [
+            vec!["acme", "devices", "2 rules", "in force"],
+            vec!["acme", "sockets", "bound to vrf-acme, mark 17", "different", "differs"],
+            vec!["acme", "acl", "1 rule, else allow", "missing", "differs"],
+            vec!["acme", "interfaces", "(none)", "unwanted", "differs"],
+            vec!["idle", "devices", "no rule", "-"],
+        ],
+        "{said}"
+    );
+    let (done, said) = tree.act_as(POLICIES, Some(compare), &Action::Diff, Format::Table);
+    assert!(matches!(done, Err(Error::Differs)), "{done:?}");
+    assert_eq!(policy_lines(&said).len(), 3, "{said}");
+    let (done, said) = tree.act_as(POLICIES, Some(compare), &Action::Diff, Format::Json);
+    assert!(matches!(done, Err(Error::Differs)), "{done:?}");
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["differences"], serde_json::json!([]));
+    let part =
+        |at: usize| (report["policies"][at]["part"].as_str(), report["policies"][at]["state"].as_str());
+    assert_eq!(
+        [part(0), part(2)],
+        [(Some("sockets"), Some("different")), (Some("interfaces"), Some("unwanted"))]
+    );
+}
+
+#[test]
+fn a_policy_in_force_does_not_differ() {
+    let compare: Compare = |_, _, _| Ok([(Part::Devices, State::InForce)].into());
+    let (done, said) = acme_alone().act_as(POLICIES, Some(compare), &Action::Diff, Format::Table);
+    done.unwrap();
+    assert_eq!(said, "Nothing of a running tenant differs from the file.\n");
+}
+
+#[test]
+fn who_is_not_root_sees_limits_and_is_told_what_else_root_sees() {
+    let tree = acme_alone();
+    let (done, said) = tree.act_as(POLICIES, None, &show("acme"), Format::Table);
+    done.unwrap();
+    assert_eq!(policy_lines(&said)[3][..4], ["acme", "interfaces", "lo vrf-acme", "not seen"], "{said}");
+    assert!(said.ends_with("are in force: run it as root\n") && !said.contains("differs"), "{said}");
+    let (done, said) = tree.act_as(POLICIES, None, &Action::Diff, Format::Table);
+    done.unwrap();
+    assert!(said.starts_with("No limit of a running tenant differs from the file.\nnote: "), "{said}");
+}
+
+#[test]
+fn a_policy_that_the_node_cannot_enforce_differs_and_is_explained() {
+    let compare: Compare = |_, _, _| Err(tenantry_cgroup::Error::NoInterface("vrf-acme".to_owned()));
+    let (done, said) = acme_alone().act_as(POLICIES, Some(compare), &Action::Diff, Format::Table);
+    assert!(matches!(done, Err(Error::Differs)), "{done:?}");
+    assert_eq!(policy_lines(&said)[0], ["acme", "devices", "2 rules", "not as wanted", "differs"], "{said}");
+    assert!(said.contains("failed: tenant acme: there is no network interface \"vrf-acme\" here"), "{said}");
+}
+
+#[test]
+fn a_policy_that_cannot_be_put_in_force_is_said_by_apply() {
+    // A directory takes no program, whatever the kernel is.
+    let (done, said) = acme_alone().act_as(POLICIES, None, &Action::Apply, Format::Table);
+    assert!(matches!(done, Err(Error::NotApplied)), "{done:?}");
+    assert!(said.lines().any(|line| line.starts_with("failed: tenant acme: ")), "{said}");
 }

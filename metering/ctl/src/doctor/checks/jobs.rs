@@ -8,6 +8,8 @@ use crate::doctor::slurm::{File, has, seconds, yes};
 /// How long the epilog waits for a killed job's processes to be gone, in seconds, with some to spare for
 /// reading the counters and keeping them.
 const EPILOG_NEEDS: u64 = 45;
+/// The script that a site with RunInJob names as Prolog.
+const OUR_PROLOG: &str = "tenantry-prolog";
 /// Slurm's "no limit" where a number of seconds stands in 16 bits.
 const INFINITE: u64 = 65_534;
 
@@ -15,8 +17,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "prolog-flags",
         subject: "PrologFlags",
-        wanted: "PrologFlags=Contain, without RunInJob",
-        why: "with Contain each job has its group from its allocation on, and logins have one to be adopted into; RunInJob keeps SPANK's prologs from running, and the job is grafted late, by its first step",
+        wanted: "PrologFlags=Contain; with RunInJob also Prolog=/usr/lib/tenantry/tenantry-prolog",
+        why: "with Contain each job has its group from its allocation on, and logins have one to be adopted into; RunInJob keeps SPANK's prologs from running, and then only that Prolog puts a job under its tenant",
         fix: "write PrologFlags=Contain, then restart slurmctld and slurmd",
         look: prolog_flags,
     },
@@ -79,7 +81,12 @@ fn prolog_flags(facts: &Facts) -> Vec<Verdict> {
         // X11 and RunInJob bring Contain, and Contain brings Alloc.
         let contains = ["contain", "x11", "runinjob"].iter().any(|flag| has(flags, flag));
         if has(flags, "runinjob") {
-            note("SPANK's prologs do not run: jobs are grafted late").fix("take RunInJob out of PrologFlags")
+            match facts.slurm.prolog_named(OUR_PROLOG) {
+                Some(named) => ok(format!("and Prolog={named}")),
+                None => warning("no SPANK prolog runs, and no Prolog puts jobs under their tenants").fix(
+                    "write Prolog=/usr/lib/tenantry/tenantry-prolog, or call it from yours, then restart slurmctld and slurmd; or take RunInJob out of PrologFlags",
+                ),
+            }
         } else if contains {
             ok("")
         } else if has(flags, "alloc") {

@@ -9,7 +9,6 @@ use crate::doctor::machine::Seen;
 use crate::doctor::mounts::{self, Mount};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
-const BPF_FS: &str = "/sys/fs/bpf";
 /// Controllers without which no tenant can be limited, then those without which one limit is missing.
 const REQUIRED: [&str; 3] = ["cpu", "memory", "pids"];
 const USEFUL: [&str; 2] = ["cpuset", "io"];
@@ -94,30 +93,6 @@ pub const CHECKS: &[Check] = &[
         why: "it tells how long a tenant waited for CPU, memory and disk; nothing else rests on it",
         fix: "put psi=1 on the kernel's command line",
         look: pressure,
-    },
-    Check {
-        id: "bpf-fs",
-        subject: "BPF file system",
-        wanted: "bpf mounted at /sys/fs/bpf",
-        why: "traffic counters are pinned there so that they outlive every daemon",
-        fix: "mount -t bpf bpf /sys/fs/bpf; systemd does it at boot where the kernel has BPF",
-        look: bpf_fs,
-    },
-    Check {
-        id: "bpf-cgroup",
-        subject: "BPF programs on cgroups",
-        wanted: "CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF in the kernel",
-        why: "devices, network policy and traffic counters of tenants are such programs, as Slurm's own ConstrainDevices is",
-        fix: "boot a kernel with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF",
-        look: bpf_support,
-    },
-    Check {
-        id: "unprivileged-bpf",
-        subject: "kernel.unprivileged_bpf_disabled",
-        wanted: "1 or 2",
-        why: "a user's own BPF programs are a way into the kernel, below every cgroup",
-        fix: "echo kernel.unprivileged_bpf_disabled=1 >> /etc/sysctl.d/50-tenantry.conf && sysctl --system",
-        look: unprivileged_bpf,
     },
     Check {
         id: "user-namespaces",
@@ -276,40 +251,6 @@ fn pressure(facts: &Facts) -> Vec<Verdict> {
     vec![match &facts.kernel.pressure {
         Seen::Is(_) => ok("there"),
         Seen::Absent => note("absent"),
-        Seen::Unseen(reason) => unseen(facts.uid, reason),
-    }]
-}
-
-fn bpf_fs(facts: &Facts) -> Vec<Verdict> {
-    let at = Place::file(Path::new(BPF_FS));
-    vec![match &facts.kernel.mounts {
-        Seen::Is(all) => match mounts::at(all, BPF_FS) {
-            Some(mount) if mount.kind == "bpf" => ok("mounted"),
-            _ => warning("not mounted"),
-        }
-        .at(at),
-        Seen::Absent => unseen(facts.uid, "no /proc/self/mountinfo"),
-        Seen::Unseen(reason) => unseen(facts.uid, reason),
-    }]
-}
-
-/// Whether the kernel takes BPF programs on cgroups, by what any user may see of it.
-fn bpf_support(facts: &Facts) -> Vec<Verdict> {
-    vec![match (&facts.kernel.unprivileged_bpf, &facts.kernel.bpf_attach) {
-        (Seen::Absent, _) => warning("no bpf(2)"),
-        (_, Seen::Is(true)) => ok("there"),
-        (_, Seen::Is(false)) => warning("the kernel has bpf(2), and no programs on cgroups"),
-        (_, Seen::Absent) => unseen(facts.uid, "no /proc/kallsyms to find them in")
-            .fix("look for CONFIG_CGROUP_BPF=y in /boot/config-$(uname -r)"),
-        (_, Seen::Unseen(reason)) => unseen(facts.uid, reason),
-    }]
-}
-
-fn unprivileged_bpf(facts: &Facts) -> Vec<Verdict> {
-    vec![match &facts.kernel.unprivileged_bpf {
-        Seen::Is(value) if value == "0" => warning("0: every user may load BPF programs"),
-        Seen::Is(value) => ok(value),
-        Seen::Absent => return Vec::new(),
         Seen::Unseen(reason) => unseen(facts.uid, reason),
     }]
 }

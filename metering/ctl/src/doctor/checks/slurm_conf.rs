@@ -48,15 +48,23 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "task-plugin",
         subject: "TaskPlugin",
-        wanted: "TaskPlugin=task/cgroup,task/affinity",
+        wanted: "task/cgroup in TaskPlugin",
         why: "task/cgroup holds a job to its cores, memory and GRES devices; without it jobs of one tenant take each other's, and GPUs of any tenant",
-        fix: "write TaskPlugin=task/cgroup,task/affinity, then restart slurmd",
+        fix: "write TaskPlugin=task/cgroup, with task/affinity behind it where no tenant has cpus, then restart slurmd",
         look: |facts| {
             judge(facts, "TaskPlugin", |value| {
                 let there = value.is_some_and(|list| list.split(',').any(|item| plugin(item) == "cgroup"));
                 if there { ok("") } else { warning("jobs are held to nothing") }
             })
         },
+    },
+    Check {
+        id: "task-affinity",
+        subject: "task/affinity beside the tenants' cpus",
+        wanted: "no task/affinity in TaskPlugin where a tenant has cpus",
+        why: "task/affinity binds a task to the cores Slurm gave it; where none of them is its tenant's the kernel refuses, and the task does not start (task_g_set_affinity: Invalid argument)",
+        fix: "write TaskPlugin=task/cgroup, then restart slurmd; or take cpus out of the tenants file",
+        look: task_affinity,
     },
     Check {
         id: "slurmd-user",
@@ -189,6 +197,19 @@ pub const CHECKS: &[Check] = &[
 
 fn judge(facts: &Facts, key: &str, judge: impl FnOnce(Option<&str>) -> Verdict) -> Vec<Verdict> {
     facts.slurm.judge(facts.uid, File::Slurm, key, judge)
+}
+
+fn task_affinity(facts: &Facts) -> Vec<Verdict> {
+    let tenants = facts.tenantry.tenants.is().and_then(|tenants| tenants.as_ref().ok());
+    let pinned = tenants.and_then(|tenants| tenants.iter().find(|(_, tenant)| tenant.limits.cpus.is_some()));
+    judge(facts, "TaskPlugin", |value| {
+        let binds = value.is_some_and(|list| list.split(',').any(|item| plugin(item) == "affinity"));
+        match pinned {
+            Some((path, _)) if binds => warning(format!("{path} has cpus")),
+            Some(_) => ok(""),
+            None => ok("no tenant has cpus"),
+        }
+    })
 }
 
 fn signed(value: Option<&str>) -> Verdict {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tenantry_model::AccountName;
-use tenantry_model::tenants::{IsolationFailure, Tenants};
+use tenantry_model::tenants::{IsolationFailure, PlacementMode, Tenants, Unenforceable};
 
 use super::Check;
 use crate::doctor::facts::Facts;
@@ -63,8 +63,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "tenants-policy",
         subject: "[policy] of the tenants file",
-        wanted: "isolation_failure other than \"run-unisolated\"",
-        why: "with it a job that cannot be put under its tenant runs all the same: unlimited, and billed as a gap",
+        wanted: "isolation_failure other than \"run-unisolated\", unenforceable other than \"run-without\"",
+        why: "with the first a job that cannot be put under its tenant runs all the same: unlimited, and billed as a gap; with the second it runs without the limits, device lists and network policies that this kernel cannot enforce",
         fix: "write isolation_failure = \"fail-job\"",
         look: policy,
     },
@@ -248,12 +248,24 @@ fn accounts(facts: &Facts) -> Vec<Verdict> {
 fn policy(facts: &Facts) -> Vec<Verdict> {
     let Some(tenants) = tenants(facts) else { return Vec::new() };
     let at = Place::file(Path::new(TENANTS));
-    let unisolated = tenants.policy().isolation_failure == IsolationFailure::RunUnisolated;
-    let mut verdicts = vec![if unisolated {
-        warning("isolation_failure = \"run-unisolated\"").at(at.clone())
-    } else {
-        ok("jobs run isolated or not at all")
-    }];
+    let policy = tenants.policy();
+    let mut verdicts = Vec::new();
+    if policy.isolation_failure == IsolationFailure::RunUnisolated {
+        verdicts.push(warning("isolation_failure = \"run-unisolated\"").at(at.clone()));
+    }
+    if policy.unenforceable == Unenforceable::RunWithout {
+        let found = "unenforceable = \"run-without\": what this kernel cannot enforce is only logged";
+        let fix = "write unenforceable = \"isolation-failure\"";
+        verdicts.push(warning(found).fix(fix).at(at.clone()));
+    }
+    if verdicts.is_empty() {
+        verdicts.push(ok("jobs run isolated or not at all"));
+    }
+    if policy.placement == PlacementMode::Siblings {
+        let found = "placement = \"siblings\": jobs stay outside their tenants' groups, which bound only the sum of CPU, pids and IO";
+        let fix = "write placement = \"graft\", if slurmd's mounts allow it";
+        verdicts.push(note(found).fix(fix).at(at.clone()));
+    }
     if let Some(default) = tenants.default_tenant() {
         let found = format!("unclaimed_accounts = \"default\": jobs of unknown accounts run as {default}");
         verdicts.push(note(found).fix("write unclaimed_accounts = \"refuse\", if none should").at(at));

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use site::Site;
+use tenantry_cgroup::bpf::Part;
 
 use super::*;
 use crate::doctor::conf::{Conf, Entry, Problem};
@@ -85,6 +86,11 @@ fn outbox(facts: &mut Facts, at: usize, waiting: usize, rejected: usize, age: i6
     facts.tenantry.outboxes[at].1 = Seen::Is(Outbox { waiting, rejected, oldest });
 }
 
+fn lack(facts: &mut Facts, missing: Part) {
+    let Seen::Is(parts) = &mut facts.kernel.bpf else { panic!("no parts") };
+    parts.iter_mut().find(|(part, _)| *part == missing).unwrap().1 = Some("no".into());
+}
+
 fn problem() -> Problem {
     Problem { place: Place::line(Path::new("/etc/slurm/x.conf"), 3), what: "no".into() }
 }
@@ -130,9 +136,28 @@ const CASES: &[Case] = &[
         let Seen::Is(mounts) = &mut f.kernel.mounts else { panic!() };
         mounts.truncate(1);
     }),
-    ("bpf-cgroup", Warning, |f| f.kernel.bpf_attach = Seen::Is(false)),
-    ("bpf-cgroup", Warning, |f| f.kernel.bpf_attach = Seen::Absent),
-    ("bpf-cgroup", Warning, |f| f.kernel.unprivileged_bpf = Seen::Absent),
+    ("bpf-cgroup", Warning, |f| (f.kernel.bpf, f.kernel.bpf_attach) = (unseen(), Seen::Is(false))),
+    ("bpf-cgroup", Warning, |f| (f.kernel.bpf, f.kernel.bpf_attach) = (unseen(), Seen::Absent)),
+    ("bpf-cgroup", Warning, |f| (f.kernel.bpf, f.kernel.unprivileged_bpf) = (unseen(), Seen::Absent)),
+    ("bpf-cgroup", Warning, |f| f.kernel.bpf = unseen()),
+    ("bpf-cgroup", Warning, |f| lack(f, Part::Counters)),
+    ("bpf-cgroup", Note, |f| lack(f, Part::Rdma)),
+    ("bpf-cgroup", Warning, |f| {
+        lack(f, Part::Rdma);
+        f.tenantry.tenants = unseen();
+    }),
+    ("bpf-cgroup", Error, |f| {
+        lack(f, Part::Devices);
+        tenants(f, "[tenants.acme]\ndevices = []\n");
+    }),
+    ("bpf-cgroup", Error, |f| {
+        lack(f, Part::Sockets);
+        tenants(f, "[tenants.acme.network]\nacl_default = \"deny\"\n");
+    }),
+    ("bpf-cgroup", Warning, |f| {
+        lack(f, Part::EgressGuard);
+        tenants(f, "[policy]\nunenforceable = \"run-without\"\n[tenants.acme.network]\ninterfaces = []\n");
+    }),
     ("unprivileged-bpf", Warning, |f| f.kernel.unprivileged_bpf = Seen::Is("0".into())),
     ("user-namespaces", Note, |f| f.kernel.max_userns = Seen::Is("63000".into())),
     ("slurmd-unit", Note, |f| f.slurmds.clear()),
@@ -174,6 +199,7 @@ const CASES: &[Case] = &[
     ("slurm-version", Warning, |f| f.slurm.version = Seen::Absent),
     ("proctrack-type", Error, |f| slurm(f, "ProctrackType", "proctrack/linuxproc")),
     ("task-plugin", Warning, |f| slurm(f, "TaskPlugin", "task/affinity")),
+    ("task-affinity", Warning, |f| tenants(f, "[tenants.acme]\ncpus = \"50%\"\n")),
     ("slurmd-user", Error, |f| slurm(f, "SlurmdUser", "slurm")),
     ("disable-root-jobs", Warning, |f| slurm(f, "DisableRootJobs", "NO")),
     ("auth-type", Error, |f| slurm(f, "AuthType", "auth/none")),
@@ -211,7 +237,12 @@ const CASES: &[Case] = &[
     }),
     ("prolog-flags", Warning, |f| slurm(f, "PrologFlags", "NoHold")),
     ("prolog-flags", Note, |f| slurm(f, "PrologFlags", "Alloc")),
-    ("prolog-flags", Note, |f| slurm(f, "PrologFlags", "Contain,RunInJob")),
+    ("prolog-flags", Warning, |f| slurm(f, "PrologFlags", "Contain,RunInJob")),
+    ("prolog-flags", Warning, |f| {
+        slurm(f, "PrologFlags", "RunInJob");
+        slurm(f, "Prolog", "/etc/slurm/prolog.sh");
+        slurm(f, "Epilog", "/usr/lib/tenantry/tenantry-prolog");
+    }),
     ("prolog-epilog-timeout", Warning, |f| slurm(f, "PrologEpilogTimeout", "30")),
     ("batch-start-timeout", Note, |f| slurm(f, "BatchStartTimeout", "10")),
     ("unkillable-step-timeout", Warning, |f| slurm(f, "UnkillableStepTimeout", "30")),
@@ -275,6 +306,8 @@ const CASES: &[Case] = &[
     ("tenants-accounts", Note, |f| f.tenantry.accounts = Seen::Is(vec!["acme".into()])),
     ("tenants-accounts", Warning, |f| f.tenantry.accounts = unseen()),
     ("tenants-policy", Warning, |f| tenants(f, "[policy]\nisolation_failure = \"run-unisolated\"\n")),
+    ("tenants-policy", Warning, |f| tenants(f, "[policy]\nunenforceable = \"run-without\"\n")),
+    ("tenants-policy", Note, |f| tenants(f, "[policy]\nplacement = \"siblings\"\n")),
     ("tenants-policy", Note, |f| {
         tenants(f, "[policy]\nunclaimed_accounts = \"default\"\n[tenants.default]\n");
     }),
@@ -339,6 +372,20 @@ fn other_ways_to_be_good_are_good() {
         ("task-plugin", |f| slurm(f, "TaskPlugin", "affinity,cgroup")),
         ("cgroup-plugin", |f| cgroup(f, "CgroupPlugin", "autodetect")),
         ("prolog-flags", |f| slurm(f, "PrologFlags", "X11")),
+        ("prolog-flags", |f| {
+            slurm(f, "PrologFlags", "RunInJob");
+            slurm(f, "Prolog", "/etc/slurm/prolog.sh");
+            slurm(f, "Prolog", "/usr/lib/tenantry/tenantry-prolog");
+        }),
+        ("prolog-flags", |f| {
+            slurm(f, "PrologFlags", "RunInJob");
+            let Seen::Is(live) = &mut f.slurm.live else { panic!() };
+            live.insert("prolog[0]".into(), "/usr/lib/tenantry/tenantry-prolog".into());
+        }),
+        ("task-affinity", |f| {
+            slurm(f, "TaskPlugin", "task/cgroup");
+            tenants(f, "[tenants.acme]\ncpus = \"0-3\"\n");
+        }),
         ("accounting-enforce", |f| slurm(f, "AccountingStorageEnforce", "safe,qos")),
         ("prolog-epilog-timeout", |f| slurm(f, "PrologEpilogTimeout", "120")),
         ("pam-slurm-adopt", |f| {
