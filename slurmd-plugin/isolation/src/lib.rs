@@ -19,6 +19,7 @@ pub mod reconcile;
 mod residue;
 pub mod scope;
 mod site;
+mod sweep;
 
 pub use error::Error;
 pub use facts::Facts;
