@@ -21,6 +21,7 @@ mod residue;
 pub mod scope;
 pub mod siblings;
 mod site;
+mod sweep;
 
 pub use error::Error;
 pub use facts::Facts;

@@ -4,14 +4,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use tenantry_model::durable;
 use tenantry_model::job::Registration;
 use tenantry_model::tenants::{self, Leftovers};
 
+use crate::sweep::{Within, sweep};
 use crate::{Error, Site, lock};
 
 /// Where shared memory has names: tmpfs, and POSIX queues.
@@ -45,16 +45,17 @@ pub fn leave(site: &Site, uid: u32, remove: impl FnOnce() -> Result<(), Error>) 
         return Ok(());
     }
     let policy = tenants::in_force(&site.paths).map(|(tenants, _)| tenants.policy()).unwrap_or_default();
-    let mut places: Vec<&str> = Vec::new();
+    let mut places: Vec<(&str, Within)> = Vec::new();
     if policy.shared_memory == Leftovers::Remove {
-        places.extend(SHARED_MEMORY);
+        // It is charged to his tenant wherever it is.
+        places.extend(SHARED_MEMORY.map(|place| (place, Within::Any)));
         remove_system_v(site, uid);
     }
     if policy.tmp == Leftovers::Remove {
-        places.extend(TEMPORARY);
+        places.extend(TEMPORARY.map(|place| (place, Within::Own)));
     }
-    for place in places {
-        if let Err((path, error)) = sweep(Path::new(place), uid) {
+    for (place, within) in places {
+        if let Err((path, error)) = sweep(Path::new(place), uid, within) {
             site.error(&format!("cannot remove what user {uid} left in {}: {error}", path.display()));
         }
     }
@@ -80,34 +81,6 @@ fn has_jobs(site: &Site, uid: u32) -> bool {
         Ok(has) => has,
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
-}
-
-/// Removes what a user owns directly in a directory that everybody may write to, with all in it.
-/// The names in there are the user's: none is followed.
-fn sweep(place: &Path, uid: u32) -> Result<(), (PathBuf, io::Error)> {
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |error| (path, error)
-    };
-    let entries = match fs::read_dir(place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(at(place))?,
-    };
-    for entry in entries {
-        let path = entry.map_err(at(place))?.path();
-        let removed = match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.uid() != uid => Ok(()),
-            // remove_dir_all opens each directory by its descriptor, and follows no link.
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path),
-            Ok(_) => fs::remove_file(&path),
-            Err(error) => Err(error),
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((path, error)),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Removes a user's System V objects by ipcrm(1): the kernel offers no other way than system calls
@@ -168,23 +141,5 @@ mod tests {
         assert_eq!(ids_of(table, 2001), ["11", "12"]);
         assert_eq!(ids_of(table, 200), [""; 0]);
         assert_eq!(ids_of("", 2001), [""; 0]);
-    }
-
-    #[test]
-    fn a_sweep_removes_whole_trees_and_follows_no_link() {
-        let dir = tempfile::tempdir().unwrap();
-        let (kept, place) = (dir.path().join("kept"), dir.path().join("place"));
-        fs::create_dir_all(place.join("tree/deep")).unwrap();
-        fs::create_dir(&kept).unwrap();
-        fs::write(kept.join("file"), "").unwrap();
-        std::os::unix::fs::symlink(&kept, place.join("tree/link")).unwrap();
-        std::os::unix::fs::symlink(&kept, place.join("link")).unwrap();
-        let uid = fs::metadata(&place).unwrap().uid();
-        sweep(&place, uid.wrapping_add(1)).unwrap();
-        assert_eq!(fs::read_dir(&place).unwrap().count(), 2);
-        sweep(&place, uid).unwrap();
-        assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
-        assert!(kept.join("file").exists());
-        sweep(&dir.path().join("absent"), uid).unwrap();
     }
 }
