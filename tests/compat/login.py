@@ -11,7 +11,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PidFile none
 """
-SSH = "timeout 120 ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o BatchMode=yes -i ~/.ssh/key n1"
+SSH = "timeout 120 ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=INFO -o BatchMode=yes -i ~/.ssh/key n1"
 
 
 def prepare(g):

@@ -2,7 +2,7 @@
 
 import work
 from guest import TENANTS
-from trial import SCOPE, Trial, all_within, begin, billed, configured, end, leaf, ran, restarted, tenants_file, told_and_refused
+from trial import Trial, all_within, begin, billed, configured, end, leaf, ran, restarted, tenants_file, told_and_refused
 
 INSIDE = "cat /proc/self/cgroup"
 NAMESPACE = "/var/nsjobs"
@@ -10,25 +10,24 @@ NAMESPACE = "/var/nsjobs"
 
 def private_directories(g, **settings):
     """Slurm with a private /tmp and /dev/shm for each job, under the name that this Slurm has for it."""
-    g.sh(f"printf 'AutoBasePath=true BasePath={NAMESPACE}\\n' > /etc/slurm/job_container.conf")
+    g.sh(f"printf 'AutoBasePath=true\\nBasePath={NAMESPACE}\\n' > /etc/slurm/job_container.conf")
     kind = {"NamespaceType": "namespace/tmpfs"} if g.slurm >= "26.05" else {"JobContainerType": "job_container/tmpfs"}
     return configured(g, **kind, **settings)
 
 
 def in_private_directories(c, g, what):
     """Jobs there are placed, have a /tmp and a /dev/shm of their own, and leave neither."""
-    wait = WAIT_THERE = "while [ ! -e ~/go ]; do sleep 0.05; done"
+    # Not in /tmp, of which the job has its own.
+    wait = "while [ ! -e ~/go ]; do sleep 0.05; done"
     g.sh("rm -f /home/alice/go")
     job = begin(g, program=f"{INSIDE}; echo mine > /dev/shm/mine; echo mine > /tmp/mine; srun sh -c '{INSIDE}; cat /dev/shm/mine /tmp/mine';"
                            f" {wait}")
     g.until("its step has run", lambda: g.sh(f"cat /home/alice/out.{job}").split().count("mine") == 2)
     c.equal(f"{what}: what it writes to /tmp and /dev/shm is its own", g.run("ls /tmp/mine /dev/shm/mine").stdout, "")
-    mounted = g.sh("grep -c ' /sys/fs/cgroup/.*cgroup2' /proc/self/mountinfo; true").strip()
     g.sh("touch go", "alice")
     all_within(c, f"{what}: its tasks", ran(g, job), at_least=2)
     all_within(c, f"{what}: srun", g.sh(f"srun {INSIDE}", "alice"))
     work.settle(g)
-    del WAIT_THERE, mounted
     left = g.sh(f"grep -E '{NAMESPACE}/.*[0-9]+/' /proc/self/mountinfo /proc/$(pgrep -xo slurmd)/mountinfo; find {NAMESPACE} -name mine; true")
     c.equal(f"{what}: Slurm's own directories of it are gone", left, "")
 
@@ -46,7 +45,7 @@ def contained_spank(c, g):
 def step_in_namespace(c, g):
     """slurmstepd itself in the job's namespace."""
     with private_directories(g):
-        g.sh(f"printf 'AutoBasePath=true BasePath={NAMESPACE} EntireStepInNS=true\\n' > /etc/slurm/job_container.conf")
+        g.sh(f"printf 'AutoBasePath=true\\nBasePath={NAMESPACE} EntireStepInNS=true\\n' > /etc/slurm/job_container.conf")
         restarted(g, "slurmd")
         in_private_directories(c, g, "EntireStepInNS")
 
@@ -55,16 +54,16 @@ def run_in_job(c, g):
     """The prolog runs inside the job: what runs already is moved into the tenant, and all later steps start there."""
     with configured(g, PrologFlags="RunInJob", Prolog="/usr/lib/tenantry/tenantry-prolog"):
         job = begin(g, options="--mem=300M")
-        extern = g.sh(f"cat {leaf(job)}/step_extern/user/*/cgroup.procs {leaf(job)}/step_extern/slurm/cgroup.procs").split()
+        extern = g.sh(f"cat {leaf(job)}/step_extern/user/task_*/cgroup.procs {leaf(job)}/step_extern/slurm/cgroup.procs").split()
         c.check("RunInJob: the extern step was moved into the tenant", len(extern) >= 2, extern)
         c.equal("RunInJob: its limit came with it", g.sh(f"cat {leaf(job)}/memory.max").strip(), str(300 << 20))
         all_within(c, "RunInJob: a step from outside", g.sh(f"timeout 60 srun --overlap --jobid={job} {INSIDE}", "alice"))
-        # Out of every step, as pam_slurm_adopt's sessions are.
-        g.sh(f"sleep 999 >/dev/null 2>&1 & echo $! > {leaf(job)}/step_extern/user/task_special/cgroup.procs")
+        # A daemon that Slurm's own kill does not find: in the job's group, not in a task's.
+        g.sh(f"setsid sleep 999 >/dev/null 2>&1 & echo $! > {leaf(job)}/tenantry/cgroup.procs")
         all_within(c, "RunInJob: the batch step", end(g, job), at_least=2)
         c.equal("RunInJob: the job's state, the nodes", (work.state(g, job), set(g.node_states())), ("COMPLETED", {"idle"}))
-        c.equal("RunInJob: what was left of it is gone", g.sh("pgrep -xf 'sleep 999'; true"), "")
         row = billed(g, job)[0]
+        c.equal("RunInJob: what was left of it is gone", g.sh("pgrep -xf 'sleep 999'; true"), "")
         c.equal("RunInJob: who pays, how exactly", (row["tenant"], row["account"], row["quality"]), ("acme", "acme", "exact"))
         all_within(c, "RunInJob: srun", g.sh("srun -n2 sh -c 'cat /proc/self/cgroup; timeout 0.3 sh -c \"while :; do :; done\"; true'", "bob"),
                    "acme/physics", at_least=2)
