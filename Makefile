@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler
+.PHONY: help deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler compat
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,7 @@ install: ## what build and plugins made, into DESTDIR, for the Slurm of SLURM=YY
 	install -m 0755 target/release/{tenantryd,tenantry-warden,tenantry-server} $(DESTDIR)$(prefix)/sbin/
 	install -m 0755 $(PLUGINS)/spank_tenantry-*.so $(DESTDIR)$(prefix)/lib/tenantry/
 	ln -sf spank_tenantry-$(SLURM).so $(DESTDIR)$(prefix)/lib/tenantry/spank_tenantry.so
+	install -m 0755 packaging/slurm/tenantry-prolog $(DESTDIR)$(prefix)/lib/tenantry/
 	install -m 0644 packaging/systemd/*.service $(DESTDIR)$(prefix)/lib/systemd/system/
 	install -m 0644 packaging/sysusers.d/tenantry.conf $(DESTDIR)$(prefix)/lib/sysusers.d/
 	install -m 0644 packaging/tmpfiles.d/tenantry.conf $(DESTDIR)$(prefix)/lib/tmpfiles.d/
@@ -69,6 +70,8 @@ conformance: ## the main job on the Slurm of SLURM=YY.MM: billed = kernel, and w
 
 escape: ## what a hostile tenant may try, tried in real jobs on the Slurm of SLURM=YY.MM; none may succeed (5 min)
 	tests/escape/run --slurm $(SLURM)
+compat: ## what sites do with the Slurm of SLURM=YY.MM, each tried once, as in docs/compatibility.md (6 min)
+	tests/compat/run --slurm $(SLURM)
 
 test: ## every test, on three Slurm versions; ends with how many passed, failed and were skipped
 	tests/run

@@ -1,0 +1,64 @@
+"""The tenants file changes while jobs run."""
+
+import json
+import time
+
+from guest import TENANTS
+from trial import SCOPE, Trial, all_within, begin, end, leaf, tenants_file
+
+ACME = f"{SCOPE}/tenant_acme"
+CHANGED = TENANTS.replace('cpu_weight = 200\nmemory_max = "1GiB"', 'cpu_weight = 300\nmemory_max = "700MiB"\npids_max = 400')
+FILES = "cd %s && cat cpu.weight memory.max pids.max" % ACME
+
+
+def reach(c, g):
+    """Within two seconds, by the warden; what Slurm set for the job stays."""
+    job = begin(g, options="--mem=300M")
+    c.equal("limits: as the file has them at first", g.sh(FILES).split(), ["200", str(1 << 30), "max"])
+    own = f"cat {leaf(job)}/memory.max"
+    before = g.sh(own)
+    with tenants_file(g, CHANGED):
+        written = time.monotonic()
+        wanted = ["300", str(700 << 20), "400"]
+        g.until("the limits are the new ones", lambda: g.sh(FILES).split() == wanted, 10, 0.05)
+        took = time.monotonic() - written
+        c.check("limits: a change reaches a running tenant within 2 s", took < 2, f"{took:.1f} s")
+        c.equal("limits: the job's own memory.max", g.sh(own), before)
+        g.write("/etc/tenantry/tenants.toml", CHANGED + '\n[tenants.initech]\nmemory_max = "lots"\n')
+        time.sleep(2)
+        c.equal("limits: a broken file changes nothing", g.sh(FILES).split(), wanted)
+        told = g.sh("journalctl -u tenantry-warden -o cat | grep -c 'memory_max.*lots\\|lots'; true").strip()
+        c.check("limits: the warden says what is wrong with it", told != "0", g.sh("journalctl -u tenantry-warden -o cat | tail -n 5"))
+        done = g.run("tenantry tenants check")
+        line = len(CHANGED.splitlines()) + 3
+        c.check("limits: so does tenants check, by line", done.returncode == 78 and f"tenants.toml:{line}:" in done.stderr, done.stderr)
+    g.until("the limits are the first ones", lambda: g.sh(FILES).split() == ["200", str(1 << 30), "max"], 10)
+    all_within(c, "limits: the job was never moved", end(g, job), at_least=2)
+
+
+def commands(c, g):
+    """tenants check, show, tree, diff and apply, as root."""
+    job = begin(g, options="--mem=300M")
+    c.equal("tenants check: a good file", g.run("tenantry tenants check").returncode, 0)
+    done = g.run("tenantry tenants diff")
+    c.equal("tenants diff: nothing", done.returncode, 0)
+    c.check("tenants tree: has the job", f"{job}" in g.sh("tenantry tenants tree"), g.sh("tenantry tenants tree"))
+    shown = g.sh("tenantry tenants show acme")
+    c.check("tenants show: wanted and had", "200" in shown and "1GiB" in shown.replace(" ", ""), shown)
+    g.sh("systemctl stop tenantry-warden")
+    with tenants_file(g, CHANGED):
+        done = g.run("tenantry tenants diff")
+        c.check("tenants diff: ends with 1 and names what differs", done.returncode == 1 and "pids.max" in done.stdout, done.stdout)
+        done = g.run("tenantry tenants apply", "alice")
+        c.check("tenants apply: not for everybody", done.returncode != 0 and "root" in done.stderr, done.stderr)
+        done = g.run("tenantry tenants apply")
+        c.check("tenants apply: says what it changed", done.returncode == 0 and "pids.max" in done.stdout, done.stdout + done.stderr)
+        c.equal("tenants apply: and did", g.sh(FILES).split(), ["300", str(700 << 20), "400"])
+        c.equal("tenants diff: nothing then", g.run("tenantry tenants diff").returncode, 0)
+        c.check("tenants show --format json: is JSON", bool(json.loads(g.sh("tenantry tenants show --format json"))))
+    g.sh("systemctl start tenantry-warden")
+    g.until("the limits are the first ones", lambda: g.sh(FILES).split() == ["200", str(1 << 30), "max"], 10)
+    all_within(c, "tenants: the job was never moved", end(g, job), at_least=2)
+
+
+ALL = [Trial("limits change while jobs run", reach), Trial("tenantry tenants", commands)]

@@ -1,0 +1,146 @@
+"""What sites set in Slurm's configuration."""
+
+import work
+from guest import TENANTS
+from trial import Trial, all_within, begin, billed, configured, end, leaf, ran, restarted, tenants_file, told_and_refused
+
+INSIDE = "cat /proc/self/cgroup"
+NAMESPACE = "/var/nsjobs"
+
+
+def private_directories(g, **settings):
+    """Slurm with a private /tmp and /dev/shm for each job, under the name that this Slurm has for it."""
+    g.sh(f"printf 'AutoBasePath=true\\nBasePath={NAMESPACE}\\n' > /etc/slurm/job_container.conf")
+    kind = {"NamespaceType": "namespace/tmpfs"} if g.slurm >= "26.05" else {"JobContainerType": "job_container/tmpfs"}
+    return configured(g, **kind, **settings)
+
+
+def in_private_directories(c, g, what):
+    """Jobs there are placed, have a /tmp and a /dev/shm of their own, and leave neither."""
+    # Not in /tmp, of which the job has its own.
+    wait = "while [ ! -e ~/go ]; do sleep 0.05; done"
+    g.sh("rm -f /home/alice/go")
+    job = begin(g, program=f"{INSIDE}; echo mine > /dev/shm/mine; echo mine > /tmp/mine; srun sh -c '{INSIDE}; cat /dev/shm/mine /tmp/mine';"
+                           f" {wait}")
+    g.until("its step has run", lambda: g.sh(f"cat /home/alice/out.{job}").split().count("mine") == 2)
+    c.equal(f"{what}: what it writes to /tmp and /dev/shm is its own", g.run("ls /tmp/mine /dev/shm/mine").stdout, "")
+    g.sh("touch go", "alice")
+    all_within(c, f"{what}: its tasks", ran(g, job), at_least=2)
+    all_within(c, f"{what}: srun", g.sh(f"srun {INSIDE}", "alice"))
+    work.settle(g)
+    left = g.sh(f"grep -E '{NAMESPACE}/.*[0-9]+/' /proc/self/mountinfo /proc/$(pgrep -xo slurmd)/mountinfo; find {NAMESPACE} -name mine; true")
+    c.equal(f"{what}: Slurm's own directories of it are gone", left, "")
+
+
+def namespaces(c, g):
+    with private_directories(g):
+        in_private_directories(c, g, "private /tmp and /dev/shm")
+
+
+def contained_spank(c, g):
+    with private_directories(g, SlurmdParameters="config_overrides,contain_spank"):
+        in_private_directories(c, g, "contain_spank")
+
+
+def step_in_namespace(c, g):
+    """slurmstepd itself in the job's namespace."""
+    with private_directories(g):
+        g.sh(f"printf 'AutoBasePath=true\\nBasePath={NAMESPACE} EntireStepInNS=true\\n' > /etc/slurm/job_container.conf")
+        restarted(g, "slurmd")
+        in_private_directories(c, g, "EntireStepInNS")
+
+
+def run_in_job(c, g):
+    """The prolog runs inside the job: what runs already is moved into the tenant, and all later steps start there."""
+    with configured(g, PrologFlags="RunInJob", Prolog="/usr/lib/tenantry/tenantry-prolog"):
+        job = begin(g, options="--mem=300M")
+        extern = g.sh(f"cat {leaf(job)}/step_extern/user/task_*/cgroup.procs {leaf(job)}/step_extern/slurm/cgroup.procs").split()
+        c.check("RunInJob: the extern step was moved into the tenant", len(extern) >= 2, extern)
+        c.equal("RunInJob: its limit came with it", g.sh(f"cat {leaf(job)}/memory.max").strip(), str(300 << 20))
+        all_within(c, "RunInJob: a step from outside", g.sh(f"timeout 60 srun --overlap --jobid={job} {INSIDE}", "alice"))
+        # A daemon that Slurm's own kill does not find: in the job's group, not in a task's.
+        g.sh(f"setsid sleep 999 >/dev/null 2>&1 & echo $! > {leaf(job)}/tenantry/cgroup.procs")
+        all_within(c, "RunInJob: the batch step", end(g, job), at_least=2)
+        c.equal("RunInJob: the job's state, the nodes", (work.state(g, job), set(g.node_states())), ("COMPLETED", {"idle"}))
+        row = billed(g, job)[0]
+        c.equal("RunInJob: what was left of it is gone", g.sh("pgrep -xf 'sleep 999'; true"), "")
+        c.equal("RunInJob: who pays, how exactly", (row["tenant"], row["account"], row["quality"]), ("acme", "acme", "exact"))
+        all_within(c, "RunInJob: srun", g.sh("srun -n2 sh -c 'cat /proc/self/cgroup; timeout 0.3 sh -c \"while :; do :; done\"; true'", "bob"),
+                   "acme/physics", at_least=2)
+        done = g.run("for i in $(seq 10); do srun -n1 -Q cat /proc/self/cgroup & done; wait", "alice")
+        all_within(c, "RunInJob: ten at once", done.stdout, at_least=10)
+        with tenants_file(g, TENANTS.replace('accounts = ["globex"]', 'accounts = ["other"]')):
+            job = work.sbatch(g, "carol", "", "echo ran")
+            told_and_refused(c, g, "RunInJob: no tenant", job, "globex", "carol")
+
+
+def without_cgroups(c, g):
+    """proctrack/linuxproc: there is no group to put under a tenant."""
+    no_groups = {"ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/affinity", "JobAcctGatherType": "jobacct_gather/linux"}
+    with configured(g, PrologFlags="Alloc", **no_groups):
+        # Slurm's scope outlives its slurmd: as on a node that never had one, and as on one that had.
+        for what, prepare in (("with an old scope", "true"), ("without a scope", "systemctl stop n1_slurmstepd.scope")):
+            g.sh(prepare)
+            job = work.sbatch(g, "alice", "", "echo ran")
+            told_and_refused(c, g, f"linuxproc, {what}", job, "proctrack/cgroup" if "without" in what else "not registered")
+            with tenants_file(g, '[policy]\nisolation_failure = "run-unisolated"\n' + TENANTS):
+                job = work.sbatch(g, "alice", "", "echo ran")
+                output = ran(g, job)
+                c.check(f"linuxproc, {what}: with run-unisolated it runs", "ran" in output.split(), output)
+                rows = g.until("it is billed", lambda: g.usage("--job", str(job)), 30)
+                c.equal(f"linuxproc, {what}: and is billed as a gap", [row["quality"] for row in rows], ["gap"])
+
+
+def no_prolog_flags(c, g):
+    """Without Alloc and Contain the prolog runs with the first step."""
+    with configured(g, PrologFlags=None):
+        job = begin(g)
+        all_within(c, "no PrologFlags: batch", end(g, job), at_least=2)
+        all_within(c, "no PrologFlags: srun", g.sh(f"srun -n2 {INSIDE}", "alice"), at_least=2)
+        all_within(c, "no PrologFlags: salloc", g.sh(f"timeout 60 salloc srun {INSIDE}", "alice"))
+        work.settle(g)
+        before = len(g.usage())
+        g.sh("timeout 60 salloc true", "alice")
+        work.settle(g)
+        c.equal("no PrologFlags: an allocation without a step is not seen", len(g.usage()), before)
+
+
+def configless(c, g):
+    """slurmd has its configuration from slurmctld."""
+    drop_in = "/etc/systemd/system/slurmd.service.d/configless.conf"
+    with configured(g, SlurmctldParameters="enable_configless"):
+        # The plugin's file is what slurmctld sends: includes by pattern are not sent.
+        g.sh("cp -p /etc/slurm/plugstack.conf /root/plugstack.conf; cat /etc/slurm/plugstack.conf.d/*.conf > /etc/slurm/plugstack.conf")
+        g.sh("systemctl restart slurmctld")
+        g.write(drop_in, "[Service]\nExecStart=\nExecStart=/usr/sbin/slurmd -D -s --conf-server n1:6817\n")
+        try:
+            g.sh("systemctl daemon-reload")
+            restarted(g, "slurmd")
+            c.check("configless: slurmd reads what slurmctld sent", "/conf/" in g.sh("ls -d /run/slurm*/conf/ /var/spool/slurm*/conf-cache/ 2>/dev/null; true"))
+            all_within(c, "configless: batch", end(g, begin(g)), at_least=2)
+            all_within(c, "configless: srun", g.sh(f"srun {INSIDE}", "alice"))
+        finally:
+            g.sh(f"mv /root/plugstack.conf /etc/slurm/plugstack.conf; rm {drop_in}; systemctl daemon-reload")
+
+
+def other_slice(c, g):
+    """Slurm's scope in a slice of the site's."""
+    with configured(g, "/etc/slurm/cgroup.conf", "n1_slurmstepd.scope; systemctl restart slurmd", CgroupSlice="slurm.slice"):
+        job = begin(g)
+        output = end(g, job)
+        c.check("CgroupSlice: the tasks are in the tenant there", "/slurm.slice/n1_slurmstepd.scope/tenant_acme/job_" in output, output)
+        c.equal("CgroupSlice: billed exactly", [row["quality"] for row in billed(g, job)], ["exact"])
+        c.equal("CgroupSlice: nothing is left", g.sh("grep slurm.slice /proc/self/mountinfo; ls -d /sys/fs/cgroup/slurm.slice/*.scope/tenant_*/job_*;"
+                                                     " true").strip(), "")
+
+
+ALL = [
+    Trial("PrologFlags=RunInJob", run_in_job, since="24.05", lacks="PrologFlags=RunInJob came with 24.05", witnessed=False),
+    Trial("job_container/tmpfs, namespace/tmpfs", namespaces),
+    Trial("EntireStepInNS", step_in_namespace, since="23.11", lacks="EntireStepInNS came with 23.11"),
+    Trial("contain_spank", contained_spank, since="24.11", lacks="SlurmdParameters=contain_spank came with 24.11"),
+    Trial("proctrack/linuxproc", without_cgroups, witnessed=False),
+    Trial("without PrologFlags", no_prolog_flags),
+    Trial("configless", configless),
+    Trial("CgroupSlice", other_slice, since="25.11", lacks="CgroupSlice came with 25.11", witnessed=False),
+]
