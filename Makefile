@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help deps build plugins fault-plugins install lint unit test demo conformance lab bench bench-start bench-sampler
+.PHONY: help deps build plugins fault-plugins install lint unit test demo conformance lab bench bench-start bench-sampler neighbour stress
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -77,3 +77,9 @@ bench-start: ## srun with the plugin against srun without, in pairs; the prolog'
 
 bench-sampler: ## a sampling round against a bare open/read loop over the same files (1 min)
 	tests/bench/sampler
+
+neighbour: ## what a tenant keeps of its CPU, memory and disk beside one that takes all it gets, with and without Tenantry (4 min)
+	tests/neighbour/run --slurm $(SLURM)
+
+stress: ## 500 short jobs at once: nothing left, each billed once, no complaint; how much longer a job takes (5 min)
+	tests/stress/run --slurm $(SLURM)
