@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler compat
+.PHONY: help reconcile deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler compat neighbour stress
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,9 @@ escape: ## what a hostile tenant may try, tried in real jobs on the Slurm of SLU
 compat: ## what sites do with the Slurm of SLURM=YY.MM, each tried once, as in docs/compatibility.md (6 min)
 	tests/compat/run --slurm $(SLURM)
 
+reconcile: ## a fault in the middle of a job, again and again, on the Slurm of SLURM=YY.MM; each must be mended (8 min)
+	tests/reconcile/run --slurm $(SLURM)
+
 test: ## every test, on three Slurm versions; ends with how many passed, failed and were skipped
 	tests/run
 
@@ -83,3 +86,9 @@ bench-start: ## srun with the plugin against srun without, in pairs; the prolog'
 
 bench-sampler: ## a sampling round against a bare open/read loop over the same files (1 min)
 	tests/bench/sampler
+
+neighbour: ## what a tenant keeps of its CPU, memory and disk beside one that takes all it gets, with and without Tenantry (4 min)
+	tests/neighbour/run --slurm $(SLURM)
+
+stress: ## 500 short jobs at once: nothing left, each billed once, no complaint; how much longer a job takes (5 min)
+	tests/stress/run --slurm $(SLURM)
