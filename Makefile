@@ -70,6 +70,7 @@ conformance: ## the main job on the Slurm of SLURM=YY.MM: billed = kernel, and w
 
 escape: ## what a hostile tenant may try, tried in real jobs on the Slurm of SLURM=YY.MM; none may succeed (5 min)
 	tests/escape/run --slurm $(SLURM)
+
 compat: ## what sites do with the Slurm of SLURM=YY.MM, each tried once, as in docs/compatibility.md (6 min)
 	tests/compat/run --slurm $(SLURM)
 

@@ -11,7 +11,7 @@ use tenantry_cgroup::{Error as Kernel, GroupPath, Root, node};
 use tenantry_model::TenantPath;
 use tenantry_model::tenants::{self, Resolved, Tenants, Unenforceable};
 
-use crate::{Error, Site, scope};
+use crate::{Error, Site, scope, siblings};
 
 /// Makes the tenant's group and those it stands in, and puts in force what is wanted of each.
 ///
@@ -90,6 +90,7 @@ pub fn apply_in_force(site: &Site) -> Result<Vec<Applied>, Error> {
     for Applied { tenant, scope, .. } in &applied {
         count(site, scope, tenant);
     }
+    siblings::share_out(site, &tenants)?;
     Ok(applied)
 }
 
