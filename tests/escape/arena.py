@@ -6,12 +6,13 @@ import shutil
 import subprocess
 import time
 
-import work
-from guest import Failed, Guest
+from guest import Guest
 
 HERE = pathlib.Path(__file__).resolve().parent
 ACCOUNTS = {"alice": "acme", "bob": "acme-physics", "carol": "globex", "mallory": "initech"}
 LONG_JOBS = ("carol", "alice", "mallory")
+# So many attempts a call: a call costs more than an attempt's own work, and what it says is told at its end.
+CHUNK = 8
 
 # bob's tenant is the one that is bombed from, mallory's the one that restrictions are tried on.
 TENANTS = """
@@ -36,7 +37,6 @@ FEATURES = {
     "descendants": '[tenants.initech]\ndescendants_max = 200\n',
     "devices": '[tenants.initech]\ndevices = ["c 1:3 rwm", "c 1:5 r", "c 1:7 rw", "c 1:8 rw", "c 1:9 rw", "c 5:0 rw", "c 5:2 rw", "c 136:* rw"]\n',
     "network": """[tenants.initech.network]
-bind_to = "ten0"
 interfaces = ["lo", "ten0"]
 mark = 17
 acl = ["deny connect 10.77.0.1/32 port 7001-7999", "deny send 10.77.0.1/32 port 7001-7999", "deny bind 0.0.0.0/0 port 8000-8999",
@@ -44,7 +44,7 @@ acl = ["deny connect 10.77.0.1/32 port 7001-7999", "deny send 10.77.0.1/32 port 
        "deny connect 10.99.0.0/24", "deny send 10.99.0.0/24"]
 """,
     "residue": '[policy]\nshared_memory = "remove"\ntmp = "remove"\n',
-    "choice": '[tenants.acme]\nusers = ["alice"]\n',
+    "choice": '[tenants."acme/physics"]\nusers = ["alice"]\n',
 }
 
 
@@ -77,8 +77,7 @@ class Arena(Guest):
         self.until("the long jobs run", lambda: self.run(
             " && ".join(f"[ -e /home/{user}/arena/ready ]" for user in LONG_JOBS) + " && [ -s /home/carol/heartbeat ]").returncode == 0)
         self.until("bob's job is over", lambda: "bob" not in self.sh("squeue -h -o %u"))
-        self.sh("/host/escape/arena facts")
-        self.quiet()
+        self.sh("/host/escape/arena facts; . /host/escape/judges.sh; quiet")
         return known
 
     def write_tenants(self):
@@ -87,7 +86,7 @@ class Arena(Guest):
         for feature, addition in FEATURES.items():
             candidate = merged(text, addition)
             self.write("/etc/tenantry/tenants.toml", candidate)
-            if self.run("tenantry check-config").returncode == 0:
+            if self.run("tenantry tenants check").returncode == 0:
                 text = candidate
                 known.add(feature)
         self.write("/etc/tenantry/tenants.toml", text)
@@ -104,39 +103,17 @@ class Arena(Guest):
             for name, text in one.scripts().items():
                 (folder / name).write_text(text)
 
-    def quiet(self):
-        """Waits until nothing of an ended job is under way: no epilog, no outbox entry."""
-        jobs = len(LONG_JOBS)
-        self.until("ended jobs have left the node", lambda: self.run(
-            f"[ $(squeue -h | wc -l) = {jobs} ] && [ $(find /run/tenantry/jobs -mindepth 2 -type d | wc -l) = {jobs} ]"
-            " && [ -z \"$(ls /var/lib/tenantry/outbox)\" ]").returncode == 0)
-
     def kernel_has(self, line):
         return self.run(f"zgrep -qx '{line}' /proc/config.gz").returncode == 0
 
-    def in_long_job(self, one):
-        return self.run(f"/host/escape/arena attempt {one.user} {one.name}").stdout
-
-    def in_own_jobs(self, attempts):
-        """Submits them all, waits for their ends, and judges each: {attempt: text}."""
-        self.sh("/host/escape/arena before")
-        jobs, texts = {}, {}
-        for one in attempts:
-            sent = self.run(f"/host/escape/arena submit {one.user} {one.name}")
-            if re.fullmatch(r"\d+(;.*)?\n", sent.stdout):
-                jobs[one] = int(sent.stdout.split(";")[0])
-            else:
-                texts[one] = f"attempt {one.name}: broken\n  not submitted: {sent.stdout}{sent.stderr}"
-        for one, job in jobs.items():
-            if one.during:
-                self.until(f"{one.name} runs", lambda job=job: work.state(self, job) == "RUNNING")
-                self.sh(f"/host/escape/arena during {one.user} {one.name} {job}")
-        self.quiet()
-        for one, job in jobs.items():
-            texts[one] = self.run(f"/host/escape/arena ended {one.user} {one.name} {job}").stdout
-            if one.state and (state := work.state(self, job)) != one.state:
-                texts[one] = f"attempt {one.name}: broken\n  Slurm says {state}, not {one.state}\n" + texts[one]
-        return texts
+    def made(self, verb, attempts):
+        """Makes attempts, all in one call; the verdict of each."""
+        said = self.run(f"/host/escape/arena {verb} " + " ".join(f"{one.user}:{one.name}" for one in attempts)).stdout
+        parts = re.split(r"^(?=(?:attempt|control) (\S+): )", said, flags=re.M)
+        texts = {}
+        for name, part in zip(parts[1::2], parts[2::2], strict=True):
+            texts[name] = texts.get(name, "") + part
+        return [Verdict(one, texts.get(one.name, f"attempt {one.name}: broken\n  the arena said nothing: {said[-500:]}")) for one in attempts]
 
 
 def merged(text, addition):
@@ -179,16 +156,7 @@ def run_all(arena, attempts, known, told):
             told(one, None, f"the guest's kernel has no {one.kernel}")
         else:
             (long if one.job is None else own).append(one)
-    for one in long:
+    for verb, group in [*(("long", long[first:first + CHUNK]) for first in range(0, len(long), CHUNK)), ("own", own)]:
         start = time.monotonic()
-        told(one, Verdict(one, arena.in_long_job(one)), f"{time.monotonic() - start:.1f} s")
-    together = [one for one in own if not (one.alone or one.during)]
-    for group in [together] + [[one] for one in own if one not in together]:
-        if not group:
-            continue
-        try:
-            texts = arena.in_own_jobs(group)
-        except Failed as error:
-            texts = {one: f"attempt {one.name}: broken\n  {error}" for one in group}
-        for one in group:
-            told(one, Verdict(one, texts[one]), "")
+        for judged in arena.made(verb, group) if group else []:
+            told(judged.attempt, judged, f"(with {len(group) - 1} others in {time.monotonic() - start:.1f} s)")

@@ -31,7 +31,7 @@ class Attempt:
     job: str | None = None
     # Root's, while the attempt's own job runs.
     during: str = ""
-    # Runs with no other attempt's job beside it.
+    # Its own job runs beside no other job of its user's, and is judged before the next one begins.
     alone: bool = False
     # A feature of the tenants file (arena.FEATURES) without which there is nothing to try.
     needs: str = ""
@@ -48,7 +48,7 @@ class Attempt:
     def scripts(self):
         """{file name: text} for the guest."""
         texts = {"program": self.program, "judge": self.judge, "prepare": self.prepare, "undo": self.undo,
-                 "during": self.during, "options": self.job or ""}
+                 "during": self.during, "options": self.job or "", "alone": "yes" if self.alone else "", "state": self.state}
         if self.control:
             texts["control"] = self.program if self.control == "root" else self.control
         return {name: text.strip("\n") + "\n" for name, text in texts.items()}

@@ -54,7 +54,7 @@ ATTEMPTS = [
     Attempt(
         "join-other-tenant-userns", "the same as root of a user namespace",
         USERNS_FILES + ".", f"userns -m <<'END'\n{JOIN_VICTIM}\nEND", judge="moved",
-        control=JOIN_VICTIM),
+        uncontrolled="judged as join-other-tenant is"),
     Attempt(
         "join-root", "writes itself into the root's, the slice's, the scope's and slurmd's own group",
         ROOTS_FILES + ".", """
@@ -107,7 +107,7 @@ done""", control='tried; rmdir "$LEAF/tenantry"', undo='mkdir "$MALLORY_LEAF/ten
         ROOTS_FILES + ".", SETTINGS, control="root", undo=RESTORE_SETTINGS),
     Attempt(
         "raise-own-limits-userns", "the same as root of a user, mount and cgroup namespace",
-        USERNS_FILES + ".", f"userns -mC <<'END'\n{SETTINGS}\nEND", control=SETTINGS, undo=RESTORE_SETTINGS),
+        USERNS_FILES + ".", f"userns -mC <<'END'\n{SETTINGS}\nEND", uncontrolled="judged as raise-own-limits is"),
     Attempt(
         "kill-or-freeze-others", "writes `cgroup.kill` and `cgroup.freeze` of the victim's job, of the scope and of the node",
         ROOTS_FILES + ".", """

@@ -35,11 +35,12 @@ ATTEMPTS = [
     Attempt("read-our-files", "reads registrations, outbox, spool, ledger and the last good tenants file", MODES + ".", READ_OURS, judge=STOLEN,
             control="root"),
     Attempt("read-our-files-userns", "the same as root of a user namespace, with a mount namespace of its own", "A user namespace has no rights over files of users it does not map.",
-            f"userns -m <<'END'\n{READ_OURS}\nmkdir -p b; mount --rbind /var/lib b && cp -r b/tenantry b/tenantry-server .\nEND", judge=STOLEN, control=READ_OURS),
+            f"userns -m <<'END'\n{READ_OURS}\nmkdir -p b; mount --rbind /var/lib b && cp -r b/tenantry b/tenantry-server .\nEND", judge=STOLEN,
+            uncontrolled="judged as read-our-files is"),
     Attempt("write-our-files", "writes, removes and replaces them, the tenants file, the plugin, and Slurm's configuration", "They are root's, and so are the directories they stand in.",
             WRITE_OURS, control="tried; mkdir /run/tenantry/mine", undo="rmdir /run/tenantry/mine"),
     Attempt("write-our-files-userns", "the same as root of a user namespace", "A user namespace has no rights over files of users it does not map.",
-            f"userns -m <<'END'\n{WRITE_OURS}\nEND", control="tried; mkdir /var/lib/tenantry/mine", undo="rmdir /var/lib/tenantry/mine"),
+            f"userns -m <<'END'\n{WRITE_OURS}\nEND", uncontrolled="judged as write-our-files is"),
     Attempt(
         "links-to-our-files", "makes hard and symbolic links to them, and into their directories", "Modes; and the kernel's `protected_hardlinks`.", """
 for file in /var/lib/tenantry/spool.sqlite /var/lib/tenantry-server/ledger.sqlite /etc/tenantry/tenants.toml /usr/lib/tenantry/spank_tenantry.so /run/tenantry-server/ingest.sock; do
@@ -79,14 +80,14 @@ for file in "$VICTIM_LEAF/tenantry/cgroup.procs" "$LEAF/memory.max" /run/tenantr
 done
 sbatch -Q --parsable --mem=20M -i /run/tenantry/jobs/n1_slurmstepd.scope/$VICTIM_JOB/registration.json -D /var/lib/tenantry -o "$PWD/in" --wrap cat
 sleep 1""", judge="""
-for _ in $(seq 200); do [ "$(squeue -h -u mallory | wc -l)" = 1 ] && [ "$(ls /run/tenantry/jobs/*/ | wc -l)" = 3 ] && [ -z "$(ls /var/lib/tenantry/outbox)" ] && break; sleep 0.2; done
+quiet
 ! grep -qs incarnation "$WORK/in" || breach "the job read a registration" """, control="tried; echo > /run/escape-root", undo="rm -f /run/escape-root"),
     Attempt(
         "fill-memory-file-systems", "fills /run/lock, /dev/shm and /tmp until nothing more goes in, and takes every inode it can; another tenant's job must go on as ever",
         "What it writes there is charged to its tenant; /run itself is root's.", """
 python3 - <<'END'
 import os
-for place in ("/run/lock", "/run", "/run/user", "/run/tenantry-server"):
+for place in ("/run/lock", "/run", "/run/user", "/run/tenantry", "/run/tenantry/users", "/run/tenantry-server", "/sys/fs/bpf", "/sys/fs/bpf/tenantry"):
     try:
         fd = os.open(place + "/fill-mallory", os.O_CREAT | os.O_WRONLY)
         size = 0
@@ -102,7 +103,7 @@ printf '#!/bin/sh\\ncat /proc/self/cgroup\\n' > /tmp/after.sh; rm -f /home/carol
 if [ -z "$CONTROL" ]; then
   lab-as carol "sbatch --parsable --mem=20M -o after.out --wait /tmp/after.sh" > /root/escape/after.job || breach "carol's job failed"
   grep -q "tenant_globex/job_$(cat /root/escape/after.job)/" /home/carol/after.out || breach "carol's job ran in $(cat /home/carol/after.out)"
-  for _ in $(seq 100); do [ "$(ls /run/tenantry/jobs/*/ | wc -l)" = 3 ] && [ -z "$(ls /var/lib/tenantry/outbox)" ] && break; sleep 0.2; done
+  quiet
 fi
 free=$(df --output=avail /run | tail -n 1)
 rm -f /run/lock/fill-mallory /dev/shm/fill-mallory-* /run/fill

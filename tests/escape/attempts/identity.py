@@ -49,7 +49,7 @@ ATTEMPTS = [
         "tried; ls -l /tmp/escape-preload-2004",
         judge="""[ -n "$CONTROL" ] || [ -e /tmp/escape-preload-2004 ] || { echo "not even the job's own programs loaded it"; exit 3; }""",
         job="--export=ALL,LD_PRELOAD=/host/escape/bin/evil.so,LD_LIBRARY_PATH=/host/escape/bin,BASH_ENV=/host/escape/prelude.sh",
-        control='tried; LD_PRELOAD=$BIN/evil.so /bin/true', undo="rm -f /run/escape-root /tmp/escape-preload-*", alone=True),
+        control='tried; LD_PRELOAD=$BIN/evil.so /bin/true', undo="rm -f /run/escape-root /tmp/escape-preload-*"),
     Attempt(
         "account-of-another", "submits under the other tenant's account, as another user, and moves its own job there",
         "Slurm's association check (`AccountingStorageEnforce=associations`); --uid is root's.", """
@@ -92,7 +92,7 @@ EVIL=$evil SPANK_EVIL=$evil SPANK_LONG=$long SLURM_JOB_ACCOUNT=$sql sbatch --par
 sleep 1""", judge="""
 if [ -z "$CONTROL" ]; then
   jobs=$(grep -xE '[0-9]+' "$OUT"); [ "$(wc -w <<<"$jobs")" -ge 6 ] || { echo "Slurm took only: $jobs"; exit 3; }
-  for _ in $(seq 200); do [ "$(squeue -h -u mallory | wc -l)" = 1 ] && [ "$(ls /run/tenantry/jobs/*/ | wc -l)" = 3 ] && [ -z "$(ls /var/lib/tenantry/outbox)" ] && break; sleep 0.2; done
+  quiet
   sleep 1.5
   for job in $jobs; do
     [ "$(tenantry usage --job "$job" --format json | grep -o '"tenant": *"[^"]*"' | tr -d ' ')" = '"tenant":"initech"' ] || breach "job $job is billed as: $(tenantry usage --job "$job" --format csv)"
@@ -117,9 +117,37 @@ for account in ../x "a'; drop table usage_record; --" 'globex
 x' 'tenant_globex' 'glob*' 'globex/..'; do
   sacctmgr -iQ add account "$account"; sacctmgr -iQ add user mallory account="$account"
 done >/dev/null 2>&1; true""", judge="""
-for _ in $(seq 200); do [ "$(squeue -h -u mallory | wc -l)" = 1 ] && [ "$(ls /run/tenantry/jobs/*/ | wc -l)" = 3 ] && [ -z "$(ls /var/lib/tenantry/outbox)" ] && break; sleep 0.2; done
+quiet
 sweep_refused
 ! ls "$WORK"/ran.* 2>/dev/null || breach "a job under such an account ran"
 tenantry usage --tenant globex --format json | grep -q '"user": *"mallory"' && breach "globex pays"
 true""", control='tried; touch ran.1'),
+    Attempt(
+        "tenant-of-another", "chooses another tenant with `--tenant` of sbatch, srun and salloc, one that is not there, `../x`, and by the option's own variables",
+        "The node looks the choice up in its own tenants file, in the prolog: who is no member of the tenant is refused before his program starts.", """
+job() { printf '#!/bin/sh\\n%s\\n' "$1" > choose.sh; shift; timeout 20 "$@" sbatch -Q --parsable --mem=20M -o /dev/null $choice choose.sh 2>&1; }
+for choice in --tenant=globex --tenant=acme --tenant=acme/physics --tenant=nosuch --tenant=../x --tenant=globex/../initech --tenant=GLOBEX --tenant=; do
+  job "touch /tmp/escape-ran/batch$choice" env; tried "sbatch $choice: $?"
+done
+choice=
+for name in _SLURM_SPANK_OPTION_tenantry_tenant SPANK__SLURM_SPANK_OPTION_tenantry_tenant SLURM_SPANK__SLURM_SPANK_OPTION_tenantry_tenant SBATCH_TENANT SLURM_TENANT TENANTRY_TENANT; do
+  job "cat /proc/self/cgroup" env "$name=globex"; tried "sbatch with $name: $?"
+done
+# Without this job's variables: an allocation of its own.
+unset ${!SLURM_*}
+timeout 20 srun -Q --mem=20M --tenant=globex touch /tmp/escape-ran/srun 2>&1; tried "srun: $?"
+timeout 20 salloc -Q --mem=20M --tenant=acme/physics srun -Q touch /tmp/escape-ran/salloc 2>&1; tried "salloc: $?" """, prepare="mkdir -p -m 1777 /tmp/escape-ran", judge="""
+quiet
+sweep_refused
+ran=$(ls /tmp/escape-ran); rm -rf /tmp/escape-ran/*
+[ -z "$ran" ] || breach "there ran: $ran"
+for job in $(sacct -n -X -u mallory -o jobidraw); do
+  ! grep "\"job\":[ ]*$job[,}]" /var/log/oracle/tasks | grep -v /tenant_initech/ || breach "job $job ran outside tenant initech"
+done
+tenantry usage --format json | python3 -c '
+import json, sys
+paid = {row["tenant"] for row in json.load(sys.stdin)["usage"] if row["user"] == "mallory"} - {"initech", None}
+if paid: sys.exit(f"mallory is billed to {paid}")' 2>&1 || exit 10""", control="""
+tried; printf '#!/bin/sh\\ntouch /tmp/escape-ran/member\\n' > /tmp/choose.sh
+lab-as alice "sbatch --wait --mem=20M -o /dev/null --tenant=acme/physics /tmp/choose.sh"; rm /tmp/choose.sh""", undo="rm -rf /tmp/escape-ran", needs="choice"),
 ]

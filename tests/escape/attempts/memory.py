@@ -17,22 +17,22 @@ fi
 """
 
 
-def bomb(kind, tries, stopped_by, amount=400, state="OUT_OF_MEMORY", control=True):
+def bomb(kind, tries, stopped_by, amount=400, state="OUT_OF_MEMORY", uncontrolled=""):
     return Attempt(
         f"{kind}-bomb", tries, stopped_by, f'"$BIN/bomb" {kind} {amount}', judge=HELD, user="bob", job="--mem=400M", alone=True, state=state,
-        **({"control": f'"$BIN/bomb" {kind} 220', "undo": "rm -f /dev/shm/escape-bomb-*"} if control else
-           {"uncontrolled": "how much kernel memory 400 rounds take is the kernel's to say"}))
+        uncontrolled=uncontrolled, control=None if uncontrolled else f'"$BIN/bomb" {kind} 220')
 
 
+SAME = "judged as memory-bomb is"
 LIMIT = "`memory.max` of the tenant's group; the kernel kills within it, and Slurm reports OUT_OF_MEMORY"
 
 ATTEMPTS = [
     bomb("memory", "takes anonymous memory beyond its tenant's limit, in a job that Slurm allows more", LIMIT + "."),
-    bomb("memfd", "takes it as files in memory that have no name", LIMIT + "."),
-    bomb("sysv", "takes it as System V segments", LIMIT + "."),
+    bomb("memfd", "takes it as files in memory that have no name", LIMIT + ".", uncontrolled=SAME),
+    bomb("sysv", "takes it as System V segments", LIMIT + ".", uncontrolled=SAME),
     bomb("pipes", "takes kernel memory: pipes full of what nobody reads",
-         "Kernel memory is charged to the group too: " + LIMIT + "; and the pipe limits of a user.", state="", control=False),
-    bomb("tmpfs", "takes it as a file in /dev/shm", LIMIT + "."),
+         "Kernel memory is charged to the group too: " + LIMIT + "; and the pipe limits of a user.", state="", uncontrolled="how much kernel memory 400 rounds take is the kernel's to say"),
+    bomb("tmpfs", "takes it as a file in /dev/shm", LIMIT + ".", uncontrolled=SAME),
     Attempt(
         "page-cache-bomb", "fills the page cache with a file larger than its tenant's limit",
         "The cache is charged to the group and reclaimed within it.", '"$BIN/bomb" cache 300; rm -f cache-bomb', judge="""

@@ -74,17 +74,17 @@ def leaving(name, tries, program, stopped_by=GUARD + "."):
 ATTEMPTS = [
     leaving("leave-by-route", "sends by the routing table to a network behind another interface, v4 and v6", """
 leave("udp", socket.AF_INET, ("10.99.0.2", 9)); leave("udp6", socket.AF_INET6, ("fd99::2", 9))
-one = new(kind=socket.SOCK_STREAM); tried("tcp", lambda: one.connect(("10.99.0.2", 9)))""",
-            "New sockets are bound to the tenant's VRF or interface; " + GUARD[0].lower() + GUARD[1:] + "."),
+one = new(kind=socket.SOCK_STREAM); tried("tcp", lambda: one.connect(("10.99.0.2", 9)))"""),
     leaving("leave-by-pktinfo", "chooses the interface for each packet with IP_PKTINFO and IPV6_PKTINFO, which a bound socket obeys", """
 leave("IP_PKTINFO", socket.AF_INET, ("10.99.0.2", 9), control=(socket.IPPROTO_IP, 8, struct.pack("=i4s4s", index, b"\\0" * 4, b"\\0" * 4)))
 leave("IPV6_PKTINFO", socket.AF_INET6, ("fd99::2", 9), control=(socket.IPPROTO_IPV6, 50, struct.pack("=16sI", b"\\0" * 16, index)))
 leave("scope id", socket.AF_INET6, ("ff02::1", 9, 0, index))"""),
-    leaving("leave-by-multicast", "chooses it with IP_UNICAST_IF, IP_MULTICAST_IF and IPV6_MULTICAST_IF", """
+    leaving("leave-by-multicast", "chooses it with IP_UNICAST_IF, IPV6_UNICAST_IF, IP_MULTICAST_IF and IPV6_MULTICAST_IF", """
 leave("IP_UNICAST_IF", socket.AF_INET, ("10.99.0.2", 9), (socket.IPPROTO_IP, 50, struct.pack("!i", index)))
+leave("IPV6_UNICAST_IF", socket.AF_INET6, ("fd99::2", 9), (socket.IPPROTO_IPV6, 76, struct.pack("!i", index)))
 leave("IP_MULTICAST_IF", socket.AF_INET, ("239.1.1.1", 9), (socket.IPPROTO_IP, 32, struct.pack("=4s4si", b"\\0" * 4, b"\\0" * 4, index)))
 leave("IPV6_MULTICAST_IF", socket.AF_INET6, ("ff05::1", 9), (socket.IPPROTO_IPV6, 17, struct.pack("=i", index)))"""),
-    leaving("rebind-device", "binds its socket to another interface, and to none, with SO_BINDTODEVICE", """
+    leaving("rebind-device", "binds its socket to another interface, and to none, with SO_BINDTODEVICE and SO_BINDTOIFINDEX", """
 leave("SO_BINDTODEVICE oth0", socket.AF_INET, ("10.99.0.2", 9), (socket.SOL_SOCKET, 25, b"oth0\\0"))
 leave("SO_BINDTODEVICE none", socket.AF_INET, ("10.99.0.2", 9), (socket.SOL_SOCKET, 25, b"\\0"))
 leave("SO_BINDTOIFINDEX", socket.AF_INET, ("10.99.0.2", 9), (socket.SOL_SOCKET, 62, struct.pack("=i", index)))""",
@@ -137,11 +137,17 @@ one = new(); tried("connect elsewhere", lambda: one.connect(("127.0.0.1", 9))); 
     Attempt(
         "io-uring-connect", "has io_uring connect to a denied address", HOOKS + "; they look at the socket, whoever calls.",
         '"$BIN/ring" connect 10.77.0.1 7001', prepare=SINK, judge=HEARD, control="root", undo=SINK_OFF, needs="network", kernel="CONFIG_IO_URING=y"),
-    acl("unspecified-address", "reaches a denied port of the node by other names: 0.0.0.0, another of its addresses, after a disconnect (AF_UNSPEC)", """
-for host in (V4,):
-    def call():
-        one = new(); one.connect(("127.0.0.1", 9)); one.connect((host, 7001)); one.send(b"x")
-    tried("reconnect", call)""", HOOKS + ", at each call. A list of addresses must name every address of a host: 0.0.0.0 and 127.0.0.1 are the node, too."),
+    acl("unspecified-address", "reaches a denied port of the node as 0.0.0.0 and ::, by connect and by sendto, and on a socket that was connected elsewhere", """
+for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"), (socket.AF_INET6, "::ffff:0.0.0.0")):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        tried(f"{host} {kind}", lambda: new(family, kind).connect((host, 7001)))
+    tried(f"sendto {host}", lambda: new(family).sendto(b"x", (host, 7001)))
+one = new(); tried("elsewhere", lambda: one.connect(("127.0.0.1", 9))); tried("then denied", lambda: (one.connect((V4, 7001)), one.send(b"x")))""",
+        "The unspecified address is any of the node's: every deny rule matches it. " + HOOKS + ", at each call."),
+    Attempt(
+        "send-many", "sends to it with sendmmsg, behind a message to an address that is allowed", HOOKS + ", for each message.",
+        'for host in 10.77.0.1 fd77::1 ::ffff:10.77.0.1; do "$BIN/sendmany" "$host" 7001; done', prepare=SINK, judge=HEARD, control="root",
+        undo=SINK_OFF, needs="network"),
     Attempt(
         "bind-denied", "binds to a denied port, v4 and v6, and listens", HOOKS + ".", f"python3 - <<'END'\n{PY}" + """
 for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET, "10.77.0.1"), (socket.AF_INET6, "::"), (socket.AF_INET6, "::ffff:10.77.0.1")):
@@ -152,7 +158,7 @@ for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET, "10.77.0.1"),
 END""", judge="sleep 0.2; ss -Hltn 'sport = :8080' | grep . && exit 10; true", control="root", needs="network"),
     Attempt(
         "ping-sockets", "sends ICMP by ping sockets, which no sendmsg hook sees, out of the tenant's interface",
-        "`net.ipv4.ping_group_range`, where a site has opened it, and the egress guard.", f"python3 - <<'END'\n{PY}" + LEAVE + """
+        "Where the tenant has a list of addresses, such sockets cannot be made; and the egress guard.", f"python3 - <<'END'\n{PY}" + LEAVE + """
 for family, protocol, host in ((socket.AF_INET, 1, "10.99.0.2"), (socket.AF_INET6, 58, "fd99::2")):
     def call():
         one = new(family, socket.SOCK_DGRAM, protocol); one.sendto(b"\\x08\\0\\0\\0\\0\\0\\0\\0" if protocol == 1 else b"\\x80\\0\\0\\0\\0\\0\\0\\0", (host, 0))

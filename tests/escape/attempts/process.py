@@ -26,9 +26,9 @@ ATTEMPTS = [
     Attempt(
         "signal-others", "stops, continues and kills the victim, Slurm's and Tenantry's daemons and its own slurmstepd",
         "The kernel lets a user signal his own processes alone.", """
-for pid in "$VICTIM" "$DAEMON" "$SLURMD" "$STEPD" 1; do try kill -STOP "$pid"; try kill -KILL "$pid"; done
+for pid in "$VICTIM" "$DAEMON" "$WARDEN" "$SERVER" "$SLURMD" "$STEPD" 1; do try kill -STOP "$pid"; try kill -KILL "$pid"; done
 userns -pf <<'END'
-for pid in "$VICTIM" "$DAEMON" "$SLURMD"; do try kill -STOP "$pid"; done
+for pid in "$VICTIM" "$DAEMON" "$WARDEN" "$SLURMD"; do try kill -STOP "$pid"; done
 END
 python3 - "$VICTIM" <<'END'
 import os, signal, sys
@@ -47,11 +47,11 @@ END""", judge="lives", control='tried; kill -STOP "$VICTIM"', undo='kill -CONT "
         "CAP_SYS_PTRACE counts only over processes of that namespace.", """
 userns -m <<'END'
 "$BIN/spy" "$VICTIM" > spied; cat spied | grep -a ^tried
-END""", judge="knows_secret; lives", control='"$BIN/spy" "$VICTIM" > spied; tried', undo="sleep 0.3"),
+END""", judge="knows_secret; lives", uncontrolled="judged as spy-on-victim is"),
     Attempt(
-        "trace-slurmstepd", "traces its own slurmstepd, slurmd and tenantryd, which are root and outside the tenant",
+        "trace-slurmstepd", "traces its own slurmstepd, slurmd, tenantryd and the warden, which are root and outside the tenant",
         "All of it takes the right to trace the process, which a user has over his own alone.", """
-for pid in "$STEPD" "$SLURMD" "$DAEMON"; do timeout 3 "$BIN/spy" "$pid" >> spied; done; grep -a ^tried spied""",
+for pid in "$STEPD" "$SLURMD" "$DAEMON" "$WARDEN"; do timeout 3 "$BIN/spy" "$pid" >> spied; done; grep -a ^tried spied""",
         judge="""! grep -qaE 'tried: (ptrace .*|open mem|read maps): done' "$OUT" "$WORK/spied" || breach "$(grep -aE ': done' "$WORK/spied" | head -n 3)" """,
         control='timeout 3 "$BIN/spy" "$STEPD" > spied; grep -a ^tried spied'),
     Attempt(
@@ -123,10 +123,10 @@ fi""", control='"$BIN/bomb" thread 300'),
     Attempt(
         "cpu-hog", "keeps eight busy processes on a node where its tenant has half a processor",
         "`cpu.max` of the tenant's group, and `cpu.weight` between tenants.", """
-tried hog; for _ in $(seq 8); do timeout 8 sh -c 'while :; do :; done' & done; wait""",
-        user="bob", job="", during="""
+tried hog; for _ in $(seq 8); do timeout 5 sh -c 'while :; do :; done' & done; wait""",
+        user="bob", job="", alone=True, during="""
 used() { value "$SCOPE/tenant_acme/tenant_physics/cpu.stat" usage_usec; }
-sleep 1.5; from=$(used) start=$(date +%s%N); sleep 3; to=$(used) end=$(date +%s%N)
+sleep 1; from=$(used) start=$(date +%s%N); sleep 2; to=$(used) end=$(date +%s%N)
 echo $(( (to - from) * 100000 / (end - start) )) > /root/escape/hog""", judge="""
 if [ -n "$CONTROL" ]; then share=$(cat "$WORK/share"); else share=$(cat /root/escape/hog); fi
 echo "it got $share % of a processor"
@@ -134,8 +134,8 @@ echo "it got $share % of a processor"
 [ -n "$CONTROL" ] || [ "$share" -ge 25 ] || { echo "it hardly ran"; exit 3; }
 [ -n "$CONTROL" ] || lives""", control="""
 tried; group=/sys/fs/cgroup/system.slice/lab-agent.service/cpu.stat
-for _ in $(seq 8); do timeout 3 sh -c 'while :; do :; done' & done; sleep 0.3
-from=$(sed -n 's/^usage_usec //p' $group) start=$(date +%s%N); sleep 2; to=$(sed -n 's/^usage_usec //p' $group) end=$(date +%s%N)
+for _ in $(seq 8); do timeout 2 sh -c 'while :; do :; done' & done; sleep 0.3
+from=$(sed -n 's/^usage_usec //p' $group) start=$(date +%s%N); sleep 1; to=$(sed -n 's/^usage_usec //p' $group) end=$(date +%s%N)
 echo $(( (to - from) * 100000 / (end - start) )) > share; wait"""),
     Attempt(
         "io-uring-thread", "has io_uring's polling thread and workers run for it",
@@ -146,11 +146,50 @@ for pid in $(pgrep -x escapee); do
   done
 done""", uncontrolled="no kernel from 5.12 on lets its threads run elsewhere", kernel="CONFIG_IO_URING=y"),
     Attempt(
-        "perf-events", "counts and samples other tenants' processes and groups by perf_event_open",
-        "`perf_event_paranoid`, and the right to trace.", "tried 'perf is not in this kernel'",
-        uncontrolled="needs the kernel's part", kernel="CONFIG_PERF_EVENTS=y"),
+        "job-storm", "submits jobs and cancels them at every moment of their lives, while the warden and the daemon look",
+        "One lock for each job, which prolog, epilog, warden and daemon take; an end is taken once.", """
+for i in 0 1 2 3 4 5; do
+  job=$(sbatch --parsable --mem=20M -o /dev/null --wrap "$BIN/escapee storm 5"); echo "$job"
+  ( sleep "$((i / 3)).$((i * 3 % 10))"; scancel "$job" ) &
+done
+wait; tried storm""", judge="""
+quiet
+sweep_refused
+[ -n "$CONTROL" ] || [ "$(grep -cxE '[0-9]+' "$OUT")" = 6 ] || { echo "Slurm took not all"; exit 3; }
+for _ in $(seq 20); do pgrep -x storm >/dev/null || break; sleep 0.1; done
+! pgrep -x storm || breach "a job's process is left"
+for job in $(grep -xE '[0-9]+' "$OUT"); do
+  rows=$(tenantry usage --job "$job" --format json | grep -c '"state"'); [ "$rows" -le 1 ] || breach "job $job is billed $rows times"
+done""", control='tried; "$BIN/escapee" storm 20 & sleep 0.2', undo="pkill -KILL -x storm; true"),
     Attempt(
-        "userfaultfd", "holds a process in a page fault that is never answered, so that it cannot be killed",
-        KILL + "; a fault that userfaultfd answers can be interrupted by SIGKILL.", "tried 'userfaultfd is not in this kernel'",
-        uncontrolled="needs the kernel's part", kernel="CONFIG_USERFAULTFD=y"),
+        "warden-misled", "makes groups that look like jobs, in its own step, its job and its tenant and in namespaces, and records of them",
+        "The warden goes by groups and records that root alone can make.", """
+for group in "$LEAF/step_batch/user/task_0" "$LEAF" "$TENANT" "$SCOPE"; do try mkdir "$group/job_999997" "$group/tenant_globex"; done
+for dir in /run/tenantry/jobs/n1_slurmstepd.scope/999997 /run/tenantry/users/2003 /run/tenantry/jobs/mine; do try mkdir -p "$dir"; done
+userns -mC <<'END'
+mkdir -p fs; mount -t cgroup2 none fs; try mkdir fs/job_999997; mount -t tmpfs none /run; try mkdir -p /run/tenantry/jobs/n1_slurmstepd.scope/999997
+END
+for pid in "$STEPD" "$WARDEN"; do try kill -STOP "$pid"; done; try exec 9</run/tenantry/jobs; flock -n 9; tried "a lock on the records: $?" """,
+        control='tried; mkdir "$SCOPE/system/job_999997"', undo='rmdir "$SCOPE/system/job_999997"'),
+    Attempt(
+        "warden-fooled", "has programs named slurmstepd outlive a job whose epilog was lost, so that the warden takes the job for one that still runs: its own, and a set-uid one",
+        "slurmstepd is root's by its real user, too: the warden closes the job.", """
+"$BIN/survivor" subreaper slurmstepd 60
+ln -s "$(command -v su)" slurmstepd; sleep 60 | setsid ./slurmstepd carol -c true >/dev/null 2>&1 &
+sleep 0.5; tried "$(pgrep -x slurmstepd -U "$(id -u)" | wc -l) programs"
+""", judge="""
+# Root makes it what a crash leaves: a job that Slurm does not know, with a group and a record, and the attacker's programs in it.
+group=$MALLORY_TENANT/job_999998 records=/run/tenantry/jobs/n1_slurmstepd.scope/999998
+mkdir -p "$group/tenantry" "$records"
+for pid in $(pgrep -U mallory -x slurmstepd); do echo "$pid" > "$group/tenantry/cgroup.procs"; n=$((${n:-0} + 1)); done
+sed "s/job_$MALLORY_JOB\\b/job_999998/g; s/\\(\"job_id\": *\\)$MALLORY_JOB\\b/\\1999998/" "/run/tenantry/jobs/n1_slurmstepd.scope/$MALLORY_JOB/registration.json" > "$records/new"
+mkdir -p "$SCOPE/job_999998"; mount --bind "$group" "$SCOPE/job_999998"; mv "$records/new" "$records/registration.json"
+for _ in $(seq 70); do [ -d "$group" ] || break; sleep 0.5; done
+closed=$([ -d "$group" ] || echo closed)
+if [ -z "$closed" ]; then
+  echo 1 > "$group/cgroup.kill"; systemctl stop tenantry-warden; sleep 0.2; umount "$SCOPE/job_999998"; rmdir "$SCOPE/job_999998" "$group/tenantry" "$group"
+  rm -rf "$records"; systemctl start tenantry-warden; breach "the warden did not close a job with only ${n:-no} of the attacker's programs in it"
+fi
+[ "${n:-0}" -ge 1 ] || { echo "there was no program"; exit 3; }
+quiet""", uncontrolled="a job with a slurmstepd of root's is what every other job is: the warden lets it be"),
 ]

@@ -34,7 +34,7 @@ import os
 os.mkdir("escape-residue-d", 0o700); open("escape-residue-d/x", "w").write("secret"); os.chmod("escape-residue-d", 0)
 open(b"escape-residue-\\n\\xff'\\"; rm -rf x", "w").write("secret")
 os.mkdir("escape-residue-deep"); os.chdir("escape-residue-deep")
-for _ in range(300): os.mkdir("d" * 40); os.chdir("d" * 40)
+for _ in range(3000): os.mkdir("d" * 40); os.chdir("d" * 40)
 open("x", "w").write("secret")
 END""", judge=GONE, user="bob", job="", control='tried; touch /dev/shm/escape-residue-x; chown root /dev/shm/escape-residue-x', undo=CLEAR, needs="residue", alone=True),
     Attempt(
@@ -59,9 +59,26 @@ tried; echo message > /tmp/escape-residue-bob; mkdir -p /var/tmp/escape-residue-
 left=$(find /tmp /var/tmp -uid "$(id -u "$WHO")" -name 'escape-residue*'); [ -z "$left" ] || breach "left: $left" """, user="bob", job="",
         control="tried; touch /tmp/escape-residue-root", undo="rm -rf /tmp/escape-residue* /var/tmp/escape-residue*", needs="residue", alone=True),
     Attempt(
+        "others-files-in-mine", "makes directories in /dev/shm and /tmp that anybody may write to, so that the removal of what it leaves takes others' files with it; "
+        "leaves a file in another's directory, so that it stays",
+        "What another owns stays, with the directories that hold it; in /dev/shm what the job's user owns is found in others' directories, too.", """
+for dir in /dev/shm /tmp; do mkdir -m 0777 $dir/escape-residue-common; mkdir -m 0777 $dir/escape-residue-common/deep; done
+for _ in $(seq 100); do [ -d /dev/shm/escape-carol ] && break; sleep 0.1; done
+echo mine > /dev/shm/escape-carol/escape-residue; mkdir -p /dev/shm/escape-carol/escape-residue-d/x; tried "$(ls /dev/shm/escape-carol)"; sleep 1""", during="""
+for _ in $(seq 100); do [ -d /tmp/escape-residue-common/deep ] && break; sleep 0.1; done
+lab-as carol 'for dir in /dev/shm /tmp; do mkdir $dir/escape-residue-common/deep/data; echo precious > $dir/escape-residue-common/deep/data/file; done
+mkdir -m 0777 /dev/shm/escape-carol; echo precious > /dev/shm/escape-carol/file'""", judge="""
+here=$(cat /dev/shm/escape-residue-common/deep/data/file /tmp/escape-residue-common/deep/data/file /dev/shm/escape-carol/file 2>&1)
+of_bob=$(find /dev/shm/escape-carol -uid "$(id -u bob)")
+rm -rf /dev/shm/escape-carol /dev/shm/escape-residue-common /tmp/escape-residue-common
+[ "$here" = $'precious\\nprecious\\nprecious' ] || breach "of carol's files there are: $here"
+[ -z "$of_bob" ] || breach "left: $of_bob"
+[ -s /dev/shm/victim ] && ipcs -m | grep -q 0x00007e57 || breach "the victim's shared memory is gone"
+""", control="tried", user="bob", job="", needs="residue", alone=True),
+    Attempt(
         "planted-names", "plants links at /tmp names that a careless root program would write to", "Nothing of ours writes below /tmp; the kernel's `protected_symlinks`.", """
 for name in tenantry tenantry.log tenantryd.pid spank_tenantry.log slurm.log outbox job.sh; do ln -sf /etc/tenantry/tenants.toml "/tmp/$name" 2>&1; tried "/tmp/$name"; done
 sbatch -Q --parsable --mem=20M -o /dev/null --wrap true; sleep 2""", judge="""
-for _ in $(seq 100); do [ "$(squeue -h -u mallory | wc -l)" = 1 ] && [ "$(ls /run/tenantry/jobs/*/ | wc -l)" = 3 ] && [ -z "$(ls /var/lib/tenantry/outbox)" ] && break; sleep 0.2; done
+quiet
 find /tmp -maxdepth 1 -user mallory -type l -delete""", control="tried; echo >> /etc/tenantry/server.toml", undo="rm -f /etc/tenantry/server.toml; printf '' > /etc/tenantry/server.toml"),
 ]

@@ -40,7 +40,7 @@ ATTEMPTS = [
     Attempt(
         "forged-block-userns", "the same as root of a user namespace", "The kernel tells the server the user outside the namespace.",
         f"userns -m <<'OUT'\npython3 - <<'END'\n{FORGED}\nEND\nOUT", judge="""
-! grep -qaE 'ingest.sock HTTP/1.1 2|"receipt"' "$WORK/answers" || breach "the server took a block" """, control=f"python3 - <<'END'\n{FORGED}\nEND"),
+! grep -qaE 'ingest.sock HTTP/1.1 2|"receipt"' "$WORK/answers" || breach "the server took a block" """, uncontrolled="judged as forged-block is"),
     Attempt(
         "others-usage", "asks for other tenants' usage: by tenant, job, uid, traversal, SQL, headers, and as root of a user namespace",
         "Who is no reader gets the rows of the uid that the kernel tells; unknown parameters are refused.", f"""
@@ -62,7 +62,7 @@ tenantry usage --tenant acme/physics --format json | grep -q '"user": *"bob"' ||
         control="root"),
     Attempt(
         "slow-loris", "holds 300 connections open to the readers' socket, half a request on each; another reader must still be answered, and billing goes on",
-        "A time limit on a request's head and a bound on one user's connections; the daemons' socket is another.", """
+        "One user has at most 8 connections, each for at most 60 s; the daemons' socket is another.", """
 python3 - > loris 2>&1 <<'END' &
 import socket, time
 held = []

@@ -75,5 +75,5 @@ int main(int argc, char **argv) {
   long got = 0;
   while (got < atol(argv[2]) && !one_more(argv[1], got)) got++;
   printf("got %ld: %s\n", got, strerror(errno)), fflush(stdout);
-  if (got) sleep(2);
+  if (got) sleep(1);
 }
