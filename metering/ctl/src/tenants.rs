@@ -82,7 +82,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let root = Root::open(Path::new(CGROUP_ROOT))?;
     let limits = tenants.on(&node::size(&root, &tenants)?);
     let scopes = scope::all(&root)?;
-    let compare = nix::unistd::geteuid().is_root().then_some(enforce::compare as Compare);
+    let compare: Compare = enforce::compare;
+    let compare = nix::unistd::geteuid().is_root().then_some(compare);
     Here { root: &root, scopes, tenants, limits, compare, clock: &SystemClock }.act(
         &args.action,
         args.format,
@@ -141,7 +142,8 @@ struct Failure {
 }
 
 fn failures(failed: &[Failure]) -> String {
-    failed.iter().map(|failure| format!("failed: tenant {}: {}\n", failure.tenant, failure.error)).collect()
+    let line = |failure: &Failure| format!("failed: tenant {}: {}\n", failure.tenant, failure.error);
+    failed.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 /// Where several slurmds run on a machine a tenant is named with the scope.

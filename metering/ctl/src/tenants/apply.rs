@@ -116,7 +116,8 @@ fn table(report: &Report) -> String {
         match report.tenants.len() {
             0 => "No tenant runs here now: each gets its limits with its next job.\n".clone_into(&mut text),
             _ => {
-                "Nothing to change: every running tenant has its limits and policies.\n".clone_into(&mut text)
+                "Nothing to change: every running tenant has its limits and policies.\n"
+                    .clone_into(&mut text);
             }
         }
     }
