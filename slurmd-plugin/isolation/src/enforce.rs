@@ -41,9 +41,10 @@ pub fn ensure(
 /// # Errors
 /// Where there is no good tenants file, or the tree cannot be listed.
 pub fn apply(site: &Site) -> Result<Vec<String>, Error> {
-    let (tenants, _) = tenants::in_force(&site.paths)?;
+    let (tenants, stale) = tenants::in_force(&site.paths)?;
     let limits = tenants.on(&node::size(&site.root, &tenants)?);
-    let mut failed = Vec::new();
+    let mut failed: Vec<String> =
+        stale.iter().map(|stale| format!("{stale}; the last good tenants file stays in force")).collect();
     for scope in scope::all(&site.root)? {
         for applied in tenant::apply(&site.root, &scope, &limits)? {
             let tenant = &applied.tenant;
