@@ -17,6 +17,7 @@
 pub mod bpf;
 mod error;
 pub mod graft;
+pub mod ipc;
 pub mod node;
 pub mod parse;
 mod path;

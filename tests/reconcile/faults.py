@@ -258,7 +258,8 @@ ALL = [
     LeakedGraft("leaked graft", None),
     PluginGone("no epilog, and an orphan process", None, says=NO_EPILOG),
     *(CutOff(step) for step in ("prolog: locked", "prolog: tenant made", "graft: Leaf", "graft: Sentinel", "graft: MountPoint", "graft: Bound")),
-    CutOff("prolog: registered", says=NO_EPILOG, runs=2),
+    # Registered, the job has an epilog, and Slurm calls it.
+    CutOff("prolog: registered", says=None, runs=2),
     *(CutOff(step, says=NO_EPILOG) for step in ("close: killed", "close: kept", "close: undone")),
     CutOff("close: a record removed", says=NO_EPILOG),
     Fault("slurmd gets mounts of its own", private_mounts),

@@ -9,7 +9,7 @@ use tenantry_cgroup::bpf::{self, Meter, PINS, Part, Policy, State};
 use tenantry_cgroup::tenant::{self, Setting};
 use tenantry_cgroup::{Error as Kernel, GroupPath, Root, node};
 use tenantry_model::TenantPath;
-use tenantry_model::tenants::{self, Resolved, Tenants, Unenforceable};
+use tenantry_model::tenants::{self, Resolved, Tenants, TenantsError, Unenforceable};
 
 use crate::{Error, Site, scope, siblings};
 
@@ -79,19 +79,20 @@ impl fmt::Display for Change {
     }
 }
 
-/// Applies the tenants file in force, and counts the traffic of each tenant that has a group here.
+/// Applies the tenants file in force, and counts the traffic of each tenant that has a group here;
+/// with what is wrong with the file where an earlier one is in force.
 ///
 /// # Errors
 /// Where there is no good tenants file, or the tree cannot be listed.
-pub fn apply_in_force(site: &Site) -> Result<Vec<Applied>, Error> {
-    let (tenants, _) = tenants::in_force(&site.paths)?;
+pub fn apply_in_force(site: &Site) -> Result<(Vec<Applied>, Option<TenantsError>), Error> {
+    let (tenants, stale) = tenants::in_force(&site.paths)?;
     let limits = tenants.on(&node::size(&site.root, &tenants)?);
     let applied = apply(&site.root, &tenants, &limits)?;
     for Applied { tenant, scope, .. } in &applied {
         count(site, scope, tenant);
     }
     siblings::share_out(site, &tenants)?;
-    Ok(applied)
+    Ok((applied, stale))
 }
 
 /// Puts in force what differs on every tenant that has a group here: limits, devices, network. What

@@ -1,18 +1,21 @@
 //! Whose processes are in a group.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use tenantry_cgroup::{GroupPath, Result, Root};
+use tenantry_cgroup::{Error, GroupPath, Result, Root};
 
-/// The processes in a group and below it; none where it is not there.
+/// The processes in a group and below it; none where it is not there, or goes meanwhile.
 pub fn below(root: &Root, group: &GroupPath) -> Result<Vec<u32>> {
     let mut pids = root.processes(group)?;
-    if root.exists(group)? {
-        for child in root.children(group)? {
-            pids.extend(below(root, &child)?);
-        }
+    let children = match root.children(group) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+        children => children?,
+    };
+    for child in children {
+        pids.extend(below(root, &child)?);
     }
     Ok(pids)
 }

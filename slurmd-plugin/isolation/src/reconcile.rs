@@ -116,7 +116,15 @@ impl Reconciler {
         // Its prolog or epilog is at work.
         let Some(_lock) = lock.map_err(Error::record("lock", &records.dir))? else { return Ok(false) };
         match close::registration(records)? {
-            None => self.unregistered(scope, job, records),
+            None => {
+                // Before the lock was ours a prolog or an epilog may have done its work.
+                let now = self.survey(scope.group.clone())?;
+                if !was_there && !now.leaves.contains_key(&job) && points(&now, job).is_empty() {
+                    close::clear_directory(&self.site.paths, records)?;
+                    return Ok(false);
+                }
+                self.unregistered(&now, job, records)
+            }
             Some(registration) => {
                 if let Placement::Grafted { leaf, mounts, .. } = &registration.placement
                     && self.remount(scope, job, leaf, mounts)?
@@ -136,16 +144,8 @@ impl Reconciler {
 
     /// A job without a registration: its prolog ended half-way, or its record was lost.
     fn unregistered(&mut self, scope: &Scope, job: JobId, records: &JobRecords) -> Result<bool, Error> {
-        let leaf = scope.leaves.get(&job);
-        let mut points: Vec<GroupPath> = scope
-            .mounts
-            .iter()
-            .filter(|mount| {
-                leaf.is_some_and(|(_, leaf)| mount.group == *leaf) || job_of(&mount.point) == Some(job)
-            })
-            .map(|mount| mount.point.clone())
-            .collect();
-        if let Some((tenant, leaf)) = leaf {
+        let mut points = points(scope, job);
+        if let Some((tenant, leaf)) = scope.leaves.get(&job) {
             if self.was_used(leaf)? {
                 points.sort();
                 self.adopt(scope, job, records, tenant, leaf, &points)?;
@@ -278,6 +278,13 @@ impl Reconciler {
         *looks = looks.saturating_add(1);
         Ok(*looks >= LOOKS)
     }
+}
+
+/// Where a job's group is mounted, or where one of its name was.
+fn points(scope: &Scope, job: JobId) -> Vec<GroupPath> {
+    let leaf = scope.leaves.get(&job).map(|(_, leaf)| leaf);
+    let is_its = |mount: &&Mount| leaf == Some(&mount.group) || job_of(&mount.point) == Some(job);
+    scope.mounts.iter().filter(is_its).map(|mount| mount.point.clone()).collect()
 }
 
 /// The job whose group this is by its name.

@@ -4,11 +4,11 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
+use tenantry_cgroup::ipc::{self, Kind};
 use tenantry_model::durable;
-use tenantry_model::job::Registration;
+use tenantry_model::job::{JobRecords, Registration};
 use tenantry_model::tenants::{self, Leftovers};
 
 use crate::sweep::{Within, sweep};
@@ -18,13 +18,6 @@ use crate::{Error, Site, lock};
 const SHARED_MEMORY: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
 /// Temporary files.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
-/// System V IPC, and what ipcrm calls each kind.
-const SYSTEM_V: [(&str, &str); 3] = [
-    ("/proc/sysvipc/shm", "--shmem-id"),
-    ("/proc/sysvipc/sem", "--semaphore-id"),
-    ("/proc/sysvipc/msg", "--queue-id"),
-];
-
 /// The lock that keeps a user's next job from beginning while his last one is swept up.
 ///
 /// # Errors
@@ -64,12 +57,13 @@ pub fn leave(site: &Site, uid: u32, remove: impl FnOnce() -> Result<(), Error>) 
     Ok(())
 }
 
-/// Whether a user has a registered job on this machine. A record that cannot be read may be his.
+/// Whether a user has a registered job on this machine. A record that cannot be read may be his;
+/// one that goes while it is looked for is another job's that ends.
 fn has_jobs(site: &Site, uid: u32) -> bool {
     let listed = || -> io::Result<bool> {
-        for scope in fs::read_dir(site.paths.jobs())? {
-            for job in fs::read_dir(scope?.path())? {
-                let file = tenantry_model::job::JobRecords { dir: job?.path() }.registration();
+        for scope in entries(&site.paths.jobs())? {
+            for dir in entries(&scope)? {
+                let file = JobRecords { dir }.registration();
                 if durable::read_json::<Registration>(&file)?.is_some_and(|job| job.uid == uid) {
                     return Ok(true);
                 }
@@ -77,16 +71,22 @@ fn has_jobs(site: &Site, uid: u32) -> bool {
         }
         Ok(false)
     };
-    match listed() {
-        Ok(has) => has,
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    listed().unwrap_or(true)
+}
+
+/// What is in a directory; nothing where there is none.
+fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
-/// Removes a user's System V objects by ipcrm(1): the kernel offers no other way than system calls
-/// that this crate has no business with.
+/// Removes a user's System V objects.
 fn remove_system_v(site: &Site, uid: u32) {
-    for (table, option) in SYSTEM_V {
+    for kind in Kind::ALL {
+        let table = kind.table();
         let text = match fs::read_to_string(table) {
             Ok(text) => text,
             // A kernel without System V IPC.
@@ -97,14 +97,11 @@ fn remove_system_v(site: &Site, uid: u32) {
             }
         };
         for id in ids_of(&text, uid) {
-            let ended = Command::new("/usr/bin/ipcrm").arg(option).arg(&id).env_clear().output();
-            match ended {
-                Ok(output) if output.status.success() => {}
-                Ok(output) => site.error(&format!(
-                    "ipcrm {option} {id} of user {uid}: {}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                )),
-                Err(error) => site.error(&format!("cannot run ipcrm for user {uid}: {error}")),
+            match ipc::remove(kind, id) {
+                // Its user was faster.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                Err(error) => site.error(&format!("cannot remove {kind:?} {id} of user {uid}: {error}")),
+                Ok(()) => {}
             }
         }
     }
@@ -112,7 +109,7 @@ fn remove_system_v(site: &Site, uid: u32) {
 
 /// The ids whose owner or creator is `uid`, from a table of `/proc/sysvipc`: the columns are named
 /// in its first line.
-fn ids_of(table: &str, uid: u32) -> Vec<String> {
+fn ids_of(table: &str, uid: u32) -> Vec<i32> {
     let uid = uid.to_string();
     let mut lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
     let Some(header) = lines.next() else { return Vec::new() };
@@ -124,7 +121,7 @@ fn ids_of(table: &str, uid: u32) -> Vec<String> {
     };
     lines
         .filter(|line| [owner, creator].iter().any(|column| at(line, *column).as_deref() == Some(&uid)))
-        .filter_map(|line| at(&line, id))
+        .filter_map(|line| at(&line, id)?.parse().ok())
         .collect()
 }
 
@@ -138,8 +135,8 @@ mod tests {
                             0         11  1600                  4096     1     1      0  2001  2001  2001  2001\n\
                             0         12  1600                  4096     1     1      0  2002  2001  2001  2001\n\
                             0         13  1600                  4096     1     1      0  2002  2001  2002  2001\n";
-        assert_eq!(ids_of(table, 2001), ["11", "12"]);
-        assert_eq!(ids_of(table, 200), [""; 0]);
-        assert_eq!(ids_of("", 2001), [""; 0]);
+        assert_eq!(ids_of(table, 2001), [11, 12]);
+        assert!(ids_of(table, 200).is_empty());
+        assert!(ids_of("", 2001).is_empty());
     }
 }

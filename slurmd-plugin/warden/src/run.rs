@@ -109,7 +109,8 @@ pub fn once(args: &Args) -> Result<()> {
 fn apply(reconciler: &Reconciler, told: &mut BTreeSet<String>) {
     let mut failed = BTreeSet::new();
     match enforce::apply_in_force(reconciler.site()) {
-        Ok(applied) => {
+        Ok((applied, stale)) => {
+            failed.extend(stale.map(|stale| format!("{stale}; the last good tenants file stays in force")));
             for Applied { tenant, changed, failed: errors, .. } in applied {
                 for change in changed {
                     tracing::info!("tenant {tenant}: {change}");
