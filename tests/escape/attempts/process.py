@@ -184,7 +184,7 @@ mkdir -p "$group/tenantry" "$records"
 for pid in $(pgrep -U mallory -x slurmstepd); do echo "$pid" > "$group/tenantry/cgroup.procs"; n=$((${n:-0} + 1)); done
 sed "s/job_$MALLORY_JOB\\b/job_999998/g; s/\\(\"job_id\": *\\)$MALLORY_JOB\\b/\\1999998/" "/run/tenantry/jobs/n1_slurmstepd.scope/$MALLORY_JOB/registration.json" > "$records/new"
 mkdir -p "$SCOPE/job_999998"; mount --bind "$group" "$SCOPE/job_999998"; mv "$records/new" "$records/registration.json"
-for _ in $(seq 70); do [ -d "$group" ] || break; sleep 0.5; done
+for _ in $(seq 30); do [ -d "$group" ] || break; kill -HUP "$WARDEN"; sleep 0.5; done
 closed=$([ -d "$group" ] || echo closed)
 if [ -z "$closed" ]; then
   echo 1 > "$group/cgroup.kill"; systemctl stop tenantry-warden; sleep 0.2; umount "$SCOPE/job_999998"; rmdir "$SCOPE/job_999998" "$group/tenantry" "$group"
