@@ -93,9 +93,15 @@ class CutOff(Fault):
 
 
 class Reboot(Fault):
-    """Nothing but the disk survives; what the node knew last is billed as such."""
+    """Nothing but the disk survives: the job's next run is billed, of the one that was cut off the last reading is known."""
 
-    def settle_bill(self, c, g):
+    def finish(self, c, g, job):
+        work.settle(g)
+        c.equal(f"{self.name}: nothing is left", work.wait_clean(g), [])
+        ended = g.until("the run after it is billed", lambda: [row for row in g.usage("--job", str(job)) if row["state"] == "final"], 60)
+        c.equal(f"{self.name}: the run after it is billed once, exactly", [(row["tenant"], row["quality"]) for row in ended], [("acme", "exact")])
+        groups = [line for line in g.sh(f"cat /home/alice/out.{job}").splitlines() if line.startswith("0::")]
+        c.check(f"{self.name}: every task ran in the tenant", all(f"/tenant_acme/job_{job}/" in one for one in groups), groups)
         c.equal(f"{self.name}: tenantryd, the warden and the server are back",
                 g.sh("systemctl is-active tenantryd tenantry-warden tenantry-server").split(), ["active"] * 3)
 
@@ -263,5 +269,5 @@ ALL = [
     *(CutOff(step, says=NO_EPILOG) for step in ("close: killed", "close: kept", "close: undone")),
     CutOff("close: a record removed", says=NO_EPILOG),
     Fault("slurmd gets mounts of its own", private_mounts),
-    Reboot("power cut", power_cut, runs=1),
+    Reboot("power cut", power_cut),
 ]
