@@ -103,7 +103,7 @@ def told_and_refused(c, g, what, job, why, user="alice"):
 
 
 @contextlib.contextmanager
-def configured(g, file="/etc/slurm/slurm.conf", restart="slurmctld slurmd", **settings):
+def configured(g, file="/etc/slurm/slurm.conf", anew="systemctl restart slurmctld slurmd", **settings):
     """Slurm with these settings of a file in place of its own; None takes one out."""
     g.sh(f"cp -p {file} {file}.kept")
     for key, value in settings.items():
@@ -111,17 +111,17 @@ def configured(g, file="/etc/slurm/slurm.conf", restart="slurmctld slurmd", **se
         if value is not None:
             g.sh(f"printf '%s\\n' {shlex.quote(f'{key}={value}')} >> {file}")
     try:
-        restarted(g, restart)
+        restarted(g, anew)
         yield
     finally:
         g.run("scancel --user=alice,bob,carol; touch /tmp/go")
-        g.sh(f"mv {file}.kept {file}; systemctl restart {restart}")
+        g.sh(f"mv {file}.kept {file}; {anew}")
         # What drained a node was reported by who saw it.
         g.until("Slurm answers again", lambda: g.run("scontrol update nodename=n1 state=resume; sinfo -h -N -o %T").stdout.split() == ["idle"], 60)
 
 
-def restarted(g, units):
-    g.sh(f"systemctl restart {units}")
+def restarted(g, anew):
+    g.sh(anew)
     g.until("Slurm answers", lambda: set(g.run("sinfo -h -N -o %T").stdout.split()) == {"idle"}, 60)
 
 
@@ -135,7 +135,3 @@ def tenants_file(g, text):
     finally:
         g.write("/etc/tenantry/tenants.toml", kept)
 
-
-def slurmd_says(g, text, since):
-    """Whether slurmd's log has this text after its first `since` bytes."""
-    return text in g.slurmd_log()[since:]
