@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 use tenantry_cgroup::{Error, GroupPath, Result, Root};
 
@@ -32,10 +31,11 @@ pub fn owner(root: &Root, group: &GroupPath) -> Result<Option<(u32, u32)>> {
     Ok(below(root, group)?.into_iter().filter_map(owner).find(|(uid, _)| *uid != 0))
 }
 
-/// slurmstepd is root's: a user's program of that name is not taken for it.
+/// slurmstepd is root's, by its real user: neither a user's program of that name is taken for it,
+/// nor a set-uid one that he started under it. Its effective user may be the job's for moments.
 fn is_slurmstepd(pid: u32) -> bool {
-    let dir = PathBuf::from(format!("/proc/{pid}"));
-    let name = fs::read_to_string(dir.join("comm"));
-    let owner = fs::metadata(&dir).map(|process| process.uid());
-    name.is_ok_and(|name| name.trim_end() == "slurmstepd") && owner.is_ok_and(|uid| uid == 0)
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let real_user = field("Uid:").and_then(|ids| ids.split_ascii_whitespace().next());
+    field("Name:").is_some_and(|name| name.trim() == "slurmstepd") && real_user == Some("0")
 }
