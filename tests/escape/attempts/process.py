@@ -175,21 +175,22 @@ for pid in "$STEPD" "$WARDEN"; do try kill -STOP "$pid"; done; try exec 9</run/t
         "warden-fooled", "has programs named slurmstepd outlive a job whose epilog was lost, so that the warden takes the job for one that still runs: its own, and a set-uid one",
         "slurmstepd is root's by its real user, too: the warden closes the job.", """
 "$BIN/survivor" subreaper slurmstepd 60
-ln -s "$(command -v su)" slurmstepd; sleep 60 | setsid ./slurmstepd carol -c true >/dev/null 2>&1 &
+ln -sf "$(command -v su)" slurmstepd; sleep 60 | setsid ./slurmstepd carol -c true >/dev/null 2>&1 &
 sleep 0.5; tried "$(pgrep -x slurmstepd -U "$(id -u)" | wc -l) programs"
 """, judge="""
 # Root makes it what a crash leaves: a job that Slurm does not know, with a group and a record, and the attacker's programs in it.
 group=$MALLORY_TENANT/job_999998 records=/run/tenantry/jobs/n1_slurmstepd.scope/999998
 mkdir -p "$group/tenantry" "$records"
-for pid in $(pgrep -U mallory -x slurmstepd); do echo "$pid" > "$group/tenantry/cgroup.procs"; n=$((${n:-0} + 1)); done
-sed "s/job_$MALLORY_JOB\\b/job_999998/g; s/\\(\"job_id\": *\\)$MALLORY_JOB\\b/\\1999998/" "/run/tenantry/jobs/n1_slurmstepd.scope/$MALLORY_JOB/registration.json" > "$records/new"
+for pid in $(pgrep -U mallory -x slurmstepd; pgrep -U root -f "^./slurmstepd 60"); do echo "$pid" > "$group/tenantry/cgroup.procs"; n=$((${n:-0} + 1)); done
+sed -E "s/(job_|job_id.: *)$MALLORY_JOB\\b/\\1999998/" "/run/tenantry/jobs/n1_slurmstepd.scope/$MALLORY_JOB/registration.json" > "$records/new"
 mkdir -p "$SCOPE/job_999998"; mount --bind "$group" "$SCOPE/job_999998"; mv "$records/new" "$records/registration.json"
-for _ in $(seq 30); do [ -d "$group" ] || break; kill -HUP "$WARDEN"; sleep 0.5; done
-closed=$([ -d "$group" ] || echo closed)
-if [ -z "$closed" ]; then
-  echo 1 > "$group/cgroup.kill"; systemctl stop tenantry-warden; sleep 0.2; umount "$SCOPE/job_999998"; rmdir "$SCOPE/job_999998" "$group/tenantry" "$group"
-  rm -rf "$records"; systemctl start tenantry-warden; breach "the warden did not close a job with only ${n:-no} of the attacker's programs in it"
+look() { for _ in $(seq "$1"); do [ -d "$group" ] || return; kill -HUP "$WARDEN"; sleep 0.5; done; }
+look 20
+if [ -d "$group" ]; then
+  echo 1 > "$group/cgroup.kill"; look 20; [ ! -d "$group" ] || { echo "the warden closes no job"; exit 3; }
+  breach "the warden did not close a job with only ${n:-no} of the attacker's programs in it"
 fi
 [ "${n:-0}" -ge 1 ] || { echo "there was no program"; exit 3; }
-quiet""", uncontrolled="a job with a slurmstepd of root's is what every other job is: the warden lets it be"),
+quiet""", control='tried; ln -sf "$(command -v sleep)" slurmstepd; ./slurmstepd 60 & sleep 0.3',
+        undo='pkill -KILL -f "^./slurmstepd 60"; true'),
 ]
