@@ -72,7 +72,7 @@ fn a_failing_prolog_does_what_the_site_chose() {
     for (policy, returned, what_follows) in [
         ("fail-job", "job_prolog = 0", "; the job's steps will be refused"),
         ("run-unisolated", "job_prolog = 0", "; the job runs UNISOLATED"),
-        ("drain-node", "job_prolog = -1", "/sys/fs/cgroup"),
+        ("drain-node", "job_prolog = -1", "; the node drains"),
     ] {
         let Some(lines) = call("job_prolog", Some(&tenants(policy))) else { return };
         is_ended_by(&lines, returned, what_follows);
