@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
+use nix::unistd::geteuid;
 use serde::Serialize;
 use tenantry_cgroup::bpf::{Part, Policy, State};
 use tenantry_cgroup::{GroupPath, Root, node};
@@ -75,14 +76,14 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if matches!(args.action, Action::Check) {
         return check::run(&args.dir, args.format, &mut out);
     }
-    if matches!(args.action, Action::Apply) && !nix::unistd::geteuid().is_root() {
+    if matches!(args.action, Action::Apply) && !geteuid().is_root() {
         return Err(Error::NotRoot);
     }
     let tenants = Tenants::load(&args.dir)?;
     let root = Root::open(Path::new(CGROUP_ROOT))?;
     let limits = tenants.on(&node::size(&root, &tenants)?);
     let scopes = scope::all(&root)?;
-    let compare = nix::unistd::geteuid().is_root().then_some(enforce::compare as Compare);
+    let compare: Option<Compare> = if geteuid().is_root() { Some(enforce::compare) } else { None };
     Here { root: &root, scopes, tenants, limits, compare, clock: &SystemClock }.act(
         &args.action,
         args.format,
@@ -141,7 +142,8 @@ struct Failure {
 }
 
 fn failures(failed: &[Failure]) -> String {
-    failed.iter().map(|failure| format!("failed: tenant {}: {}\n", failure.tenant, failure.error)).collect()
+    let line = |failure: &Failure| format!("failed: tenant {}: {}\n", failure.tenant, failure.error);
+    failed.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 /// Where several slurmds run on a machine a tenant is named with the scope.

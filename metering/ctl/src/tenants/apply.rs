@@ -113,12 +113,10 @@ fn table(report: &Report) -> String {
     }
     text.push_str(&failures(&report.failed));
     if text.is_empty() {
-        match report.tenants.len() {
-            0 => "No tenant runs here now: each gets its limits with its next job.\n".clone_into(&mut text),
-            _ => {
-                "Nothing to change: every running tenant has its limits and policies.\n".clone_into(&mut text)
-            }
-        }
+        text.push_str(match report.tenants.len() {
+            0 => "No tenant runs here now: each gets its limits and policies with its next job.\n",
+            _ => "Nothing to change: every running tenant has its limits and policies.\n",
+        });
     }
     text
 }

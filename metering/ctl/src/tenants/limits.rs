@@ -123,7 +123,7 @@ pub fn diff(here: &Here<'_>, format: Format, out: &mut impl Write) -> Result<(),
         differences.extend(rows.into_iter().filter(|row| row.holds == Some(false)));
         policies.add(here, tenant)?;
     }
-    policies.policies.retain(|row| row.holds == Some(false));
+    policies.parts.retain(|row| row.holds == Some(false));
     let report = Differences { differences, policies };
     write(&report, diff_table, format, out)?;
     if report.is_empty() { Ok(()) } else { Err(Error::Differs) }
@@ -138,8 +138,8 @@ struct Differences {
 
 impl Differences {
     fn is_empty(&self) -> bool {
-        let Policies { policies, failed, .. } = &self.policies;
-        self.differences.is_empty() && policies.is_empty() && failed.is_empty()
+        let Policies { parts, failed, .. } = &self.policies;
+        self.differences.is_empty() && parts.is_empty() && failed.is_empty()
     }
 }
 

@@ -40,7 +40,8 @@ impl PolicyRow {
 /// The policies of some tenants.
 #[derive(Default, Serialize)]
 pub struct Policies {
-    pub policies: Vec<PolicyRow>,
+    #[serde(rename = "policies")]
+    pub parts: Vec<PolicyRow>,
     /// Policies that cannot be in force here as they are wanted, and why.
     pub failed: Vec<Failure>,
     /// Why policies were not compared with what is in force.
@@ -68,7 +69,7 @@ impl Policies {
             let scope = scope.to_string();
             match here.compare.map(|compare| compare(here.root, &group, &policy)) {
                 None => self.add_wanted(tenant, Some(&scope), &policy, None),
-                Some(Ok(states)) => self.policies.extend(states.into_iter().map(|(part, state)| PolicyRow {
+                Some(Ok(states)) => self.parts.extend(states.into_iter().map(|(part, state)| PolicyRow {
                     tenant: tenant.clone(),
                     scope: Some(scope.clone()),
                     part: name(part),
@@ -107,16 +108,16 @@ impl Policies {
             let scope = scope.map(str::to_owned);
             Some(PolicyRow { tenant: tenant.clone(), scope, part: name(part), wanted, state: None, holds })
         };
-        self.policies.extend(Part::ALL.into_iter().filter_map(row));
+        self.parts.extend(Part::ALL.into_iter().filter_map(row));
     }
 
     /// A table, what failed and what was not seen; empty where there is nothing to say.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        if !self.policies.is_empty() {
-            let several = several_scopes(self.policies.iter().filter_map(|row| row.scope.as_deref()));
+        if !self.parts.is_empty() {
+            let several = several_scopes(self.parts.iter().filter_map(|row| row.scope.as_deref()));
             let mut lines = vec![["TENANT", "POLICY", "WANTED", "ACTUAL", ""].map(str::to_owned)];
-            lines.extend(self.policies.iter().map(|row| {
+            lines.extend(self.parts.iter().map(|row| {
                 [
                     in_scope(&row.tenant, row.scope.as_deref(), several),
                     row.part.to_owned(),

@@ -8,7 +8,7 @@ use crate::doctor::slurm::{File, has, seconds, yes};
 /// How long the epilog waits for a killed job's processes to be gone, in seconds, with some to spare for
 /// reading the counters and keeping them.
 const EPILOG_NEEDS: u64 = 45;
-/// The script that a site with RunInJob names as Prolog.
+/// The script that a site with `RunInJob` names as Prolog.
 const OUR_PROLOG: &str = "tenantry-prolog";
 /// Slurm's "no limit" where a number of seconds stands in 16 bits.
 const INFINITE: u64 = 65_534;
