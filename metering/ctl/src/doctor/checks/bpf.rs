@@ -100,7 +100,11 @@ fn visible_to_all(facts: &Facts) -> Verdict {
     match (&facts.kernel.unprivileged_bpf, &facts.kernel.bpf_attach) {
         (Seen::Absent, _) => warning("no bpf(2)"),
         (_, Seen::Is(true)) => {
-            unseen(facts.uid, "the kernel takes programs on cgroups; which of Tenantry's it tells root alone")
+            let reason = match &facts.kernel.bpf {
+                Seen::Unseen(reason) => reason,
+                Seen::Is(_) | Seen::Absent => "nobody asked",
+            };
+            unseen(facts.uid, &format!("which of Tenantry's programs the kernel takes: {reason}"))
         }
         (_, Seen::Is(false)) => warning("the kernel has bpf(2), and no programs on cgroups"),
         (_, Seen::Absent) => unseen(facts.uid, "no /proc/kallsyms to find them in")

@@ -200,8 +200,9 @@ fn judge(facts: &Facts, key: &str, judge: impl FnOnce(Option<&str>) -> Verdict) 
 }
 
 fn task_affinity(facts: &Facts) -> Vec<Verdict> {
-    let tenants = facts.tenantry.tenants.is().and_then(|tenants| tenants.as_ref().ok());
-    let pinned = tenants.and_then(|tenants| tenants.iter().find(|(_, tenant)| tenant.limits.cpus.is_some()));
+    // tenants-file says where there is none, or a wrong one.
+    let Seen::Is(Ok(tenants)) = &facts.tenantry.tenants else { return Vec::new() };
+    let pinned = tenants.iter().find(|(_, tenant)| tenant.limits.cpus.is_some());
     judge(facts, "TaskPlugin", |value| {
         let binds = value.is_some_and(|list| list.split(',').any(|item| plugin(item) == "affinity"));
         match pinned {
