@@ -334,7 +334,9 @@ fn exchange_as_told_by_the_environment() {
 fn as_nobody(server: &Server, socket: &str, line: &str, body: &str) -> (u16, String) {
     // Where the tests are built may be closed to others.
     let program = server.path("as-nobody");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By another process: while this one has the file open to write, a fork of another test keeps it from being run.
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap();
+    assert!(copied.success());
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     let output = Command::new(&program)
         .args(["--exact", "exchange_as_told_by_the_environment", "--ignored", "--nocapture"])
