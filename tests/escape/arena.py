@@ -71,7 +71,7 @@ class Arena(Guest):
         self.sh("echo 'true' > /tmp/warm.sh; sed -i '1i #!/bin/sh' /tmp/warm.sh; lab-as bob 'sbatch --mem=60M -o /dev/null /tmp/warm.sh'")
         for user in LONG_JOBS:
             victim = "/host/escape/bin/victim /home/carol/secret /home/carol/heartbeat >/home/carol/victim.facts &" if user == "carol" else ""
-            self.sh(f"install -d -o {user} -g {user} /home/{user}/arena /home/{user}/arena/{{queue,run,out,work}}")
+            self.sh(f"install -d -o {user} -g {user} /home/{user}/arena /home/{user}/arena/{{queue,run,out,desk}}")
             self.write("/tmp/long.sh", f"#!/bin/bash\n{victim}\nexec bash /host/escape/worker.sh\n")
             self.sh(f"sbatch --parsable --mem=200M -J {user}-long -o long.out /tmp/long.sh", user)
         self.until("the long jobs run", lambda: self.run(

@@ -73,7 +73,7 @@ import os
 fd = os.open("/home/carol/public", os.O_RDONLY); os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED); print("tried: fadvise")
 END""", prepare="""
 head -c 12M /dev/urandom > /home/carol/public; chown carol /home/carol/public; sync -f /home/carol/public; echo 1 > /proc/sys/vm/drop_caches
-{ told /home/carol/arena/work/x; echo 'cat /home/carol/public | wc -c'; } > /home/carol/arena/queue/free-ride.tmp
+{ told /home/carol/arena/desk/x; echo 'cat /home/carol/public | wc -c'; } > /home/carol/arena/queue/free-ride.tmp
 rm -f /home/carol/arena/out/free-ride.rc; mv /home/carol/arena/queue/free-ride.tmp /home/carol/arena/queue/free-ride.sh; echo > /home/carol/arena/bell
 for _ in $(seq 100); do [ -e /home/carol/arena/out/free-ride.rc ] && break; sleep 0.1; done
 value "$MALLORY_TENANT/memory.stat" file > /root/escape/ride.before""", judge="""

@@ -179,7 +179,7 @@ try:
     print("tried: got", one); one.sendto(b"x", ("10.99.0.2", 9)); print("tried: sent")
 except OSError as error: print("tried:", error)
 END""", prepare=OTHER_BEFORE + """
-{ told /home/alice/arena/work/friend; cat <<'FRIEND'
+{ told /home/alice/arena/desk/friend; cat <<'FRIEND'
 python3 - <<'END'
 import socket, time
 for _ in range(60):
