@@ -1,13 +1,12 @@
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use tenantry_model::catalogue::Metric;
 use tenantry_model::clock::Clock;
-use tenantry_model::reading::{CpuStat, DeviceId, IoStat, MemoryStat, PidsStat, Pressure, Reading};
-use tenantry_model::{Bytes, Usec};
+use tenantry_model::reading::{Counters, DeviceId, DeviceIo, IoStat, Reading};
 
-use crate::bpf::{self, Counters};
+use crate::bpf;
 use crate::parse::{flat_keyed, nested_keyed, number};
 use crate::{Error, GroupPath, Result, Root};
 
@@ -19,7 +18,7 @@ use crate::{Error, GroupPath, Result, Root};
 pub struct GroupReader {
     files: Files,
     buffer: Vec<u8>,
-    traffic: Option<(Arc<Counters>, u64)>,
+    traffic: Option<(Arc<bpf::Counters>, u64)>,
 }
 
 #[derive(Debug)]
@@ -70,7 +69,7 @@ impl GroupReader {
     ///
     /// # Errors
     /// Where the kernel refuses one for another reason than that it is not there.
-    pub fn open_with(root: &Root, group: &GroupPath, traffic: Option<Arc<Counters>>) -> Result<Self> {
+    pub fn open_with(root: &Root, group: &GroupPath, traffic: Option<Arc<bpf::Counters>>) -> Result<Self> {
         let open = |file: &str| root.open_file(group, file);
         let files = Files {
             cpu_stat: open("cpu.stat")?,
@@ -95,56 +94,34 @@ impl GroupReader {
     /// # Errors
     /// Where the clock cannot be read.
     pub fn read(&mut self, clock: &dyn Clock) -> Result<Reading> {
-        let at = clock.now().map_err(Error::Clock)?;
+        let mut reading = Reading::empty(clock.now().map_err(Error::Clock)?);
         let Self { files, buffer, traffic } = self;
-        Ok(Reading {
-            at,
-            cpu: pread(files.cpu_stat.as_ref(), buffer).and_then(cpu_stat),
-            memory: files.memory(buffer),
-            pids: files.pids(buffer),
-            io: pread(files.io_stat.as_ref(), buffer).map(io_stat),
-            pressure: Pressure {
-                cpu_some_usec: pread(files.cpu_pressure.as_ref(), buffer).and_then(some_total),
-                memory_some_usec: pread(files.memory_pressure.as_ref(), buffer).and_then(some_total),
-                io_some_usec: pread(files.io_pressure.as_ref(), buffer).and_then(some_total),
-            },
-            network: traffic.as_ref().and_then(|(counters, id)| counters.read(*id).ok().flatten()),
-        })
-    }
-}
-
-impl Files {
-    fn memory(&self, buffer: &mut [u8]) -> Option<MemoryStat> {
-        let mut memory = MemoryStat {
-            current: pread(self.memory_current.as_ref(), buffer).and_then(number).map(Bytes),
-            peak: pread(self.memory_peak.as_ref(), buffer).and_then(number).map(Bytes),
-            swap_current: pread(self.memory_swap_current.as_ref(), buffer).and_then(number).map(Bytes),
-            ..MemoryStat::default()
-        };
-        for (key, value) in pread(self.memory_stat.as_ref(), buffer).into_iter().flat_map(flat_keyed) {
-            match key {
-                b"anon" => memory.anon = Some(Bytes(value)),
-                b"file" => memory.file = Some(Bytes(value)),
-                b"shmem" => memory.shmem = Some(Bytes(value)),
-                _ => {}
+        let counters = &mut reading.counters;
+        for (file, metric) in [
+            (&files.memory_current, Metric::MEMORY_CURRENT),
+            (&files.memory_peak, Metric::MEMORY_PEAK),
+            (&files.memory_swap_current, Metric::MEMORY_SWAP),
+            (&files.pids_current, Metric::PIDS_CURRENT),
+            (&files.pids_peak, Metric::PIDS_PEAK),
+        ] {
+            counters.set(metric, pread(file.as_ref(), buffer).and_then(number));
+        }
+        for file in [&files.cpu_stat, &files.memory_stat, &files.memory_events] {
+            pread(file.as_ref(), buffer).into_iter().for_each(|text| keyed(text, counters));
+        }
+        for (file, some, full) in [
+            (&files.cpu_pressure, Metric::CPU_PRESSURE_SOME, None),
+            (&files.memory_pressure, Metric::MEMORY_PRESSURE_SOME, Some(Metric::MEMORY_PRESSURE_FULL)),
+            (&files.io_pressure, Metric::IO_PRESSURE_SOME, Some(Metric::IO_PRESSURE_FULL)),
+        ] {
+            if let Some(text) = pread(file.as_ref(), buffer) {
+                counters.set(some, total(text, b"some"));
+                full.into_iter().for_each(|full| counters.set(full, total(text, b"full")));
             }
         }
-        for (key, value) in pread(self.memory_events.as_ref(), buffer).into_iter().flat_map(flat_keyed) {
-            match key {
-                b"oom" => memory.oom = Some(value),
-                b"oom_kill" => memory.oom_kill = Some(value),
-                _ => {}
-            }
-        }
-        (memory != MemoryStat::default()).then_some(memory)
-    }
-
-    fn pids(&self, buffer: &mut [u8]) -> Option<PidsStat> {
-        let pids = PidsStat {
-            current: pread(self.pids_current.as_ref(), buffer).and_then(number),
-            peak: pread(self.pids_peak.as_ref(), buffer).and_then(number),
-        };
-        (pids != PidsStat::default()).then_some(pids)
+        reading.io = pread(files.io_stat.as_ref(), buffer).map(io_stat);
+        reading.set_network(traffic.as_ref().and_then(|(traffic, id)| traffic.read(*id).ok().flatten()));
+        Ok(reading)
     }
 }
 
@@ -155,45 +132,45 @@ fn pread<'b>(file: Option<&File>, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
     buffer.get(..length).filter(|text| text.len() < BUFFER_BYTES)
 }
 
-fn cpu_stat(text: &[u8]) -> Option<CpuStat> {
-    let mut usage_usec = None;
-    let mut rest = CpuStat {
-        usage_usec: Usec(0),
-        user_usec: None,
-        system_usec: None,
-        nr_periods: None,
-        nr_throttled: None,
-        throttled_usec: None,
-    };
+/// The lines of `cpu.stat`, `memory.stat` and `memory.events` that the catalogue has.
+fn keyed(text: &[u8], counters: &mut Counters) {
     for (key, value) in flat_keyed(text) {
-        match key {
-            b"usage_usec" => usage_usec = Some(Usec(value)),
-            b"user_usec" => rest.user_usec = Some(Usec(value)),
-            b"system_usec" => rest.system_usec = Some(Usec(value)),
-            b"nr_periods" => rest.nr_periods = Some(value),
-            b"nr_throttled" => rest.nr_throttled = Some(value),
-            b"throttled_usec" => rest.throttled_usec = Some(Usec(value)),
-            _ => {}
-        }
-    }
-    usage_usec.map(|usage_usec| CpuStat { usage_usec, ..rest })
-}
-
-fn io_stat(text: &[u8]) -> BTreeMap<DeviceId, IoStat> {
-    let device = |(key, subs): (&[u8], crate::parse::Subkeys<'_>)| {
-        let stat = IoStat {
-            rbytes: Bytes(subs.get(b"rbytes")?),
-            wbytes: Bytes(subs.get(b"wbytes")?),
-            rios: subs.get(b"rios")?,
-            wios: subs.get(b"wios")?,
+        let metric = match key {
+            b"usage_usec" => Metric::CPU_USAGE,
+            b"user_usec" => Metric::CPU_USER,
+            b"system_usec" => Metric::CPU_SYSTEM,
+            b"nr_periods" => Metric::CPU_PERIODS,
+            b"nr_throttled" => Metric::CPU_THROTTLED_PERIODS,
+            b"throttled_usec" => Metric::CPU_THROTTLED,
+            b"anon" => Metric::MEMORY_ANON,
+            b"file" => Metric::MEMORY_FILE,
+            b"kernel" => Metric::MEMORY_KERNEL,
+            b"shmem" => Metric::MEMORY_SHMEM,
+            b"high" => Metric::MEMORY_HIGH_EVENTS,
+            b"max" => Metric::MEMORY_MAX_EVENTS,
+            b"oom" => Metric::MEMORY_OOM_EVENTS,
+            b"oom_kill" => Metric::MEMORY_OOM_KILLS,
+            _ => continue,
         };
-        Some((DeviceId(str::from_utf8(key).ok()?.to_owned()), stat))
-    };
-    nested_keyed(text).filter_map(device).collect()
+        counters.set(metric, Some(value));
+    }
 }
 
-fn some_total(text: &[u8]) -> Option<Usec> {
-    nested_keyed(text).find(|(key, _)| *key == b"some").and_then(|(_, subs)| subs.get(b"total")).map(Usec)
+/// By device. A line without all four counters is none: the kernel writes them together.
+fn io_stat(text: &[u8]) -> Vec<DeviceIo> {
+    let device = |(key, subs): (&[u8], crate::parse::Subkeys<'_>)| {
+        let device: DeviceId = str::from_utf8(key).ok()?.parse().ok()?;
+        let columns = [subs.get(b"rbytes")?, subs.get(b"wbytes")?, subs.get(b"rios")?, subs.get(b"wios")?];
+        Some(DeviceIo { device, stat: IoStat::from_columns(columns) })
+    };
+    let mut io: Vec<DeviceIo> = nested_keyed(text).filter_map(device).collect();
+    io.sort_by_key(|io| io.device);
+    io
+}
+
+/// A pressure file's total of one kind, in microseconds.
+fn total(text: &[u8], kind: &[u8]) -> Option<u64> {
+    nested_keyed(text).find(|(key, _)| *key == kind).and_then(|(_, subs)| subs.get(b"total"))
 }
 
 #[cfg(test)]

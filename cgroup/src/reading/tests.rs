@@ -1,7 +1,7 @@
 use super::*;
 use std::fs;
 use std::path::Path;
-use tenantry_model::{Moment, SystemClock, WallTime};
+use tenantry_model::{Bytes, Moment, SystemClock, Usec, WallTime};
 
 struct Noon;
 
@@ -20,25 +20,30 @@ fn read_fixture(kernel: &str) -> Reading {
 #[test]
 fn a_reading_holds_what_the_kernel_of_the_lab_wrote() {
     let reading = read_fixture("7.3-uml");
-    let memory = reading.memory.unwrap();
     assert_eq!(reading.cpu_usage(), Some(Usec(10_995_123)));
-    assert_eq!(memory.peak, Some(Bytes(115_560_448)));
-    assert_eq!(memory.oom_kill, Some(1));
-    assert_eq!(reading.pids.unwrap().peak, Some(68));
-    let device = DeviceId("98:0".into());
-    assert_eq!(reading.io.unwrap()[&device].wbytes, Bytes(16_384));
-    assert_eq!(reading.pressure.cpu_some_usec, Some(Usec(10_633_298)));
+    assert_eq!(reading.bytes(Metric::MEMORY_PEAK), Some(Bytes(115_560_448)));
+    assert_eq!(reading.get(Metric::MEMORY_OOM_KILLS), Some(1));
+    assert_eq!(reading.get(Metric::PIDS_PEAK), Some(68));
+    assert_eq!(reading.usec(Metric::CPU_PRESSURE_SOME), Some(Usec(10_633_298)));
+    let io = reading.io.unwrap();
+    let disk = io.iter().find(|io| io.device == DeviceId { major: 98, minor: 0 }).unwrap();
+    assert_eq!(disk.stat.wbytes, Bytes(16_384));
 }
 
 #[test]
 fn what_an_older_kernel_does_not_offer_is_absent() {
     let reading = read_fixture("reduced");
-    let memory = reading.memory.unwrap();
-    assert_eq!(memory.current, Some(Bytes(1_269_760)));
-    assert_eq!((memory.peak, memory.swap_current), (None, None));
-    assert_eq!(reading.pids.unwrap().peak, None);
-    assert_eq!(reading.pressure, Pressure::default());
-    assert_eq!(reading.cpu.unwrap().throttled_usec, None);
+    assert_eq!(reading.get(Metric::MEMORY_CURRENT), Some(1_269_760));
+    for absent in [
+        Metric::MEMORY_PEAK,
+        Metric::MEMORY_SWAP,
+        Metric::PIDS_PEAK,
+        Metric::CPU_PRESSURE_SOME,
+        Metric::IO_PRESSURE_FULL,
+        Metric::CPU_THROTTLED,
+    ] {
+        assert_eq!(reading.get(absent), None, "{}", absent.info().key);
+    }
 }
 
 #[test]
@@ -48,7 +53,7 @@ fn a_group_without_any_file_reads_as_all_absent() {
     let root = Root::open_fake(dir.path()).unwrap();
     let reading =
         GroupReader::open(&root, &GroupPath::new("gone").unwrap()).unwrap().read(&SystemClock).unwrap();
-    assert_eq!((reading.cpu, reading.memory, reading.pids, reading.io), (None, None, None, None));
+    assert_eq!(reading, Reading::empty(reading.at));
 }
 
 #[test]
@@ -61,7 +66,7 @@ fn a_text_that_may_be_cut_short_is_absent() {
     fs::write(group.join("cpu.stat"), long).unwrap();
     let root = Root::open_fake(dir.path()).unwrap();
     let reading = GroupReader::open(&root, &GroupPath::new("g").unwrap()).unwrap().read(&Noon).unwrap();
-    assert_eq!(reading.cpu, None);
+    assert_eq!(reading.cpu_usage(), None);
 }
 
 #[test]

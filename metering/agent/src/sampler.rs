@@ -76,7 +76,7 @@ impl Sampler {
     fn read(&mut self, group: &GroupPath) -> Option<Reading> {
         match self.try_read(group) {
             // A group that is there has a cpu.stat; one that is gone has nothing.
-            Ok(reading) => reading.cpu.is_some().then_some(reading),
+            Ok(reading) => reading.cpu_usage().is_some().then_some(reading),
             Err(error) => {
                 tracing::error!(%group, "{}", describe(&error));
                 None

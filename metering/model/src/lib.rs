@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod block;
+pub mod catalogue;
 pub mod clock;
 mod cpu_list;
 pub mod durable;

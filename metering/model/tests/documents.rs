@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use tenantry_model::catalogue;
 use tenantry_model::tenants::Tenants;
 
 fn repository(file: &str) -> String {
@@ -55,4 +56,11 @@ fn the_reference_names_every_key_in_its_tables() {
             }
         }
     }
+}
+
+#[test]
+fn the_catalogue_is_the_one_in_the_documents() {
+    let documented = repository("docs/metrics.md");
+    let table = catalogue::table();
+    assert!(documented.contains(&table), "put this into docs/metrics.md:\n{table}");
 }

@@ -132,10 +132,7 @@ fn end(job: usize, tenant: &str, uid: u32, cpu: u64) -> Value {
             "placement": {"kind": "grafted", "tenant": tenant, "leaf": "x", "mounts": []}
         },
         "allocation": null,
-        "reading": {"at": ended, "cpu": {
-            "usage_usec": cpu, "user_usec": null, "system_usec": null,
-            "nr_periods": null, "nr_throttled": null, "throttled_usec": null
-        }},
+        "reading": {"at": ended, "counters": {"cpu_usage_usec": cpu}},
         "ended": ended,
         "quality": "exact"
     })

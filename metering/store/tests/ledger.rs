@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tenantry_model::block::{Block, BlockKey, Entry, Receipt};
+use tenantry_model::catalogue::Metric;
 use tenantry_model::job::{Incarnation, JobEnd, Placement, Quality, Registration};
-use tenantry_model::reading::{CpuStat, Pressure, Reading};
+use tenantry_model::reading::Reading;
 use tenantry_model::usage::{UsageReport, UsageState};
 use tenantry_model::{Bytes, JobId, Moment, Usec, WallTime};
 use tenantry_store::{AuditEvent, AuditKind, Filter, Ledger, SentBlock, StoreError};
@@ -90,23 +91,7 @@ fn registration(job: u32, tenant: &str, uid: u32) -> Registration {
 }
 
 fn reading(at: u64, cpu: u64) -> Reading {
-    let cpu = CpuStat {
-        usage_usec: Usec(cpu),
-        user_usec: None,
-        system_usec: None,
-        nr_periods: None,
-        nr_throttled: None,
-        throttled_usec: None,
-    };
-    Reading {
-        at: moment(at),
-        cpu: Some(cpu),
-        memory: None,
-        pids: None,
-        io: None,
-        pressure: Pressure::default(),
-        network: None,
-    }
+    Reading { counters: [(Metric::CPU_USAGE, cpu)].into_iter().collect(), ..Reading::empty(moment(at)) }
 }
 
 fn running(job: u32, at: u64, cpu: u64) -> Entry {

@@ -15,6 +15,7 @@ mod totals;
 
 pub use totals::{Sum, Totals, totals_by_tenant};
 
+use tenantry_model::catalogue::Metric;
 use tenantry_model::job::{Allocation, JobEnd, Quality, Registration};
 use tenantry_model::reading::{IoStat, Reading};
 use tenantry_model::usage::{UsageRecord, UsageState};
@@ -56,9 +57,9 @@ fn record(
 ) -> UsageRecord {
     let incarnation = &registration.incarnation;
     let elapsed = until.since(&registration.began);
-    let cpu = reading.and_then(|reading| reading.cpu);
-    let memory = reading.and_then(|reading| reading.memory);
-    let network = reading.and_then(|reading| reading.network);
+    let usec = |metric| reading.and_then(|reading| reading.usec(metric));
+    let bytes = |metric| reading.and_then(|reading| reading.bytes(metric));
+    let count = |metric| reading.and_then(|reading| reading.get(metric));
     let allocated_cpus = allocation.and_then(|allocation| allocation.cpus).or(registration.allocated_cpus);
     let allocated_memory = allocation.and_then(|allocation| allocation.memory);
     UsageRecord {
@@ -76,16 +77,16 @@ fn record(
         began: incarnation.began,
         ended: until.wall,
         elapsed_usec: elapsed,
-        cpu_usage_usec: cpu.map(|cpu| cpu.usage_usec),
-        cpu_user_usec: cpu.and_then(|cpu| cpu.user_usec),
-        cpu_system_usec: cpu.and_then(|cpu| cpu.system_usec),
-        memory_peak_bytes: memory.and_then(|memory| memory.peak),
-        memory_oom_kills: memory.and_then(|memory| memory.oom_kill),
-        pids_peak: reading.and_then(|reading| reading.pids).and_then(|pids| pids.peak),
+        cpu_usage_usec: usec(Metric::CPU_USAGE),
+        cpu_user_usec: usec(Metric::CPU_USER),
+        cpu_system_usec: usec(Metric::CPU_SYSTEM),
+        memory_peak_bytes: bytes(Metric::MEMORY_PEAK),
+        memory_oom_kills: count(Metric::MEMORY_OOM_KILLS),
+        pids_peak: count(Metric::PIDS_PEAK),
         io_read_bytes: reading.and_then(|reading| io_sum(reading, |io| io.rbytes)),
         io_write_bytes: reading.and_then(|reading| io_sum(reading, |io| io.wbytes)),
-        network_receive_bytes: network.map(|network| network.wire.rx_bytes),
-        network_transmit_bytes: network.map(|network| network.wire.tx_bytes),
+        network_receive_bytes: bytes(Metric::NETWORK_RX_BYTES),
+        network_transmit_bytes: bytes(Metric::NETWORK_TX_BYTES),
         allocated_cpus,
         allocated_cpu_usec: allocated_cpus.zip(elapsed).and_then(|(cpus, time)| cpu_time(cpus, time)),
         allocated_memory_bytes: allocated_memory,
@@ -98,7 +99,7 @@ fn record(
 /// Over all devices; zero where `io.stat` was there and named none, since the kernel leaves out
 /// devices without IO.
 fn io_sum(reading: &Reading, figure: impl Fn(&IoStat) -> Bytes) -> Option<Bytes> {
-    reading.io.as_ref()?.values().try_fold(Bytes(0), |sum, io| sum.checked_add(figure(io)))
+    reading.io.as_ref()?.iter().try_fold(Bytes(0), |sum, io| sum.checked_add(figure(&io.stat)))
 }
 
 fn cpu_time(cpus: u32, time: Usec) -> Option<Usec> {

@@ -1,11 +1,9 @@
 #![allow(clippy::arithmetic_side_effects)]
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 use tenantry_model::WallTime;
 use tenantry_model::job::{Incarnation, Placement};
-use tenantry_model::reading::{CpuStat, DeviceId, MemoryStat, PidsStat, Pressure};
+use tenantry_model::reading::{DeviceId, DeviceIo};
 
 use super::*;
 
@@ -42,15 +40,11 @@ fn registration() -> Registration {
 }
 
 fn bare_reading(at: u64) -> Reading {
-    Reading {
-        at: moment(at),
-        cpu: None,
-        memory: None,
-        pids: None,
-        io: None,
-        pressure: Pressure::default(),
-        network: None,
-    }
+    Reading::empty(moment(at))
+}
+
+fn reading(at: u64, counters: &[(Metric, u64)]) -> Reading {
+    Reading { counters: counters.iter().copied().collect(), ..bare_reading(at) }
 }
 
 fn end(reading: Option<Reading>, allocation: Option<Allocation>, ended: u64) -> JobEnd {
@@ -63,29 +57,22 @@ fn end(reading: Option<Reading>, allocation: Option<Allocation>, ended: u64) -> 
     }
 }
 
-fn io(rbytes: u64, wbytes: u64) -> IoStat {
-    IoStat { rbytes: Bytes(rbytes), wbytes: Bytes(wbytes), rios: 1, wios: 1 }
+fn io(minor: u32, rbytes: u64, wbytes: u64) -> DeviceIo {
+    let device = DeviceId { major: 8, minor };
+    DeviceIo { device, stat: IoStat::from_columns([rbytes, wbytes, 1, 1]) }
 }
 
 #[test]
 fn the_end_of_a_job_becomes_its_record() {
-    let reading = Reading {
-        cpu: Some(CpuStat {
-            usage_usec: Usec(90),
-            user_usec: Some(Usec(60)),
-            system_usec: Some(Usec(30)),
-            nr_periods: None,
-            nr_throttled: None,
-            throttled_usec: None,
-        }),
-        memory: Some(MemoryStat { peak: Some(Bytes(7)), oom_kill: Some(0), ..MemoryStat::default() }),
-        pids: Some(PidsStat { current: Some(0), peak: Some(5) }),
-        io: Some(BTreeMap::from([
-            (DeviceId("8:0".into()), io(10, 1)),
-            (DeviceId("259:0".into()), io(20, 2)),
-        ])),
-        ..bare_reading(2_000_900)
-    };
+    let counters = [
+        (Metric::CPU_USAGE, 90),
+        (Metric::CPU_USER, 60),
+        (Metric::CPU_SYSTEM, 30),
+        (Metric::MEMORY_PEAK, 7),
+        (Metric::MEMORY_OOM_KILLS, 0),
+        (Metric::PIDS_PEAK, 5),
+    ];
+    let reading = Reading { io: Some(vec![io(0, 10, 1), io(16, 20, 2)]), ..reading(2_000_900, &counters) };
     let allocation = Allocation { cpus: Some(4), memory: Some(Bytes(3 * Bytes::MIB)) };
     let record = record_of_end(&end(Some(reading), Some(allocation), 2_001_000));
     assert_eq!(record.state, UsageState::Final);
@@ -111,14 +98,13 @@ fn absent_is_not_zero() {
 
 #[test]
 fn a_file_that_named_no_device_is_zero_bytes() {
-    let reading = Reading { io: Some(BTreeMap::new()), ..bare_reading(5_000) };
+    let reading = Reading { io: Some(Vec::new()), ..bare_reading(5_000) };
     assert_eq!(record_of_running(&registration(), None, &reading).io_read_bytes, Some(Bytes(0)));
 }
 
 #[test]
 fn what_does_not_fit_is_absent() {
-    let devices =
-        BTreeMap::from([(DeviceId("8:0".into()), io(u64::MAX, 1)), (DeviceId("8:16".into()), io(1, 1))]);
+    let devices = vec![io(0, u64::MAX, 1), io(16, 1, 1)];
     let allocation = Allocation { cpus: Some(u32::MAX), memory: Some(Bytes(u64::MAX)) };
     let long = u64::from(u32::MAX) * 1_000_000;
     let end = end(Some(Reading { io: Some(devices), ..bare_reading(5_000) }), Some(allocation), long * 2);
@@ -163,15 +149,11 @@ proptest! {
         reads in prop::collection::vec((0_u64..1 << 50, 0_u64..1 << 40), 0..5),
     ) {
         let reading = |at: u64, add_cpu: u64, add_io: bool| Reading {
-            cpu: Some(CpuStat {
-                usage_usec: Usec(cpu + add_cpu), user_usec: None, system_usec: None,
-                nr_periods: None, nr_throttled: None, throttled_usec: None,
-            }),
-            io: Some(reads.iter().enumerate().map(|(n, (bytes, more))| {
+            io: Some(reads.iter().zip(0..).map(|((bytes, more), minor)| {
                 let bytes = if add_io { bytes + more } else { *bytes };
-                (DeviceId(format!("8:{n}")), io(bytes, bytes))
+                io(minor, bytes, bytes)
             }).collect()),
-            ..bare_reading(at)
+            ..self::reading(at, &[(Metric::CPU_USAGE, cpu + add_cpu)])
         };
         let allocation = Allocation { cpus: Some(cpus), memory: Some(Bytes(memory)) };
         let first = record_of_running(&registration(), Some(&allocation), &reading(at, 0, false));

@@ -131,13 +131,13 @@ fn final_reading(site: &Site, leaf: &GroupPath) -> Result<(Option<Reading>, Qual
     for _ in 0..READINGS {
         thread::sleep(PAUSE);
         let next = reader.read(site.clock)?;
-        let settled = next.cpu == last.cpu;
+        let settled = next.cpu_usage() == last.cpu_usage();
         last = next;
         if settled {
             break;
         }
     }
-    let quality = if last.cpu.is_some() { Quality::Exact } else { Quality::Gap };
+    let quality = if last.cpu_usage().is_some() { Quality::Exact } else { Quality::Gap };
     Ok((Some(last), quality))
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use tenantry_model::reading::{Pressure, Reading};
+use tenantry_model::reading::Reading;
 use tenantry_model::{Moment, Usec, WallTime};
 
 const BOOT: &str = "0b7e9a60-0000-4000-8000-000000000001";
@@ -11,15 +11,7 @@ async fn open(dir: &tempfile::TempDir, boot: &str) -> Spool {
 
 fn entry(usec: i64) -> Entry {
     let at = Moment { wall: WallTime::from_unix_usec(usec).unwrap(), boottime_usec: Usec(7) };
-    let reading = Reading {
-        at,
-        cpu: None,
-        memory: None,
-        pids: None,
-        io: None,
-        pressure: Pressure::default(),
-        network: None,
-    };
+    let reading = Reading::empty(at);
     Entry::Tenant { node: "n1".parse().unwrap(), tenant: "acme".parse().unwrap(), reading }
 }
 

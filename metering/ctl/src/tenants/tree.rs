@@ -5,6 +5,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use tenantry_cgroup::{GroupPath, GroupReader, tenant};
+use tenantry_model::catalogue::Metric;
 use tenantry_model::{Bytes, JobId, TenantPath, Usec};
 
 use super::{Format, Here, write};
@@ -71,9 +72,9 @@ fn running(here: &Here<'_>, scope: &GroupPath, tenant: &TenantPath) -> Result<Ru
     let reading = GroupReader::open(here.root, &group)?.read(here.clock)?;
     Ok(Running {
         jobs,
-        processes: reading.pids.and_then(|pids| pids.current),
-        memory_bytes: reading.memory.and_then(|memory| memory.current),
-        cpu_usage_usec: reading.cpu.map(|cpu| cpu.usage_usec),
+        processes: reading.get(Metric::PIDS_CURRENT),
+        memory_bytes: reading.bytes(Metric::MEMORY_CURRENT),
+        cpu_usage_usec: reading.cpu_usage(),
     })
 }
 
