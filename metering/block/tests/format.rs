@@ -1,0 +1,203 @@
+//! Blocks go through their bytes unchanged, and no other bytes are a block.
+// A test's helpers are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use proptest::prelude::*;
+use tenantry_block::{EncodeError, Malformed, NodeKey, Sealed};
+use tenantry_model::block::{
+    Block, BlockHash, BlockKey, Contents, Event, GapReason, Registered, Series, Subject,
+};
+use tenantry_model::catalogue::Metric;
+use tenantry_model::job::{Incarnation, JobEnd, Placement, Quality, Registration};
+use tenantry_model::reading::{DeviceId, DeviceIo, IoStat, Reading};
+use tenantry_model::{JobId, Moment, Usec, WallTime};
+
+const BOOT: &str = "0b0b0b0b-0000-4000-8000-000000000001";
+const BOOT_USEC: u64 = 3_600_000_000;
+
+fn moment(usec: u64, step: i64) -> Moment {
+    let wall = 1_795_000_000_000_000 + i64::try_from(usec).unwrap() + step;
+    Moment { wall: WallTime::from_unix_usec(wall).unwrap(), boottime_usec: Usec(usec) }
+}
+
+fn run(job: u32) -> Incarnation {
+    Incarnation {
+        cluster: job.is_multiple_of(2).then(|| "c1".parse().unwrap()),
+        node: "n1".parse().unwrap(),
+        boot_id: BOOT.parse().unwrap(),
+        job_id: JobId(job),
+        began: moment(u64::from(job), 0).wall,
+    }
+}
+
+fn registration(job: u32) -> Registration {
+    Registration {
+        incarnation: run(job),
+        restart_count: None,
+        sluid: None,
+        uid: 1000,
+        gid: 1000,
+        user: Some("ada".into()),
+        account: Some("acme".parse().unwrap()),
+        partition: None,
+        allocated_cpus: Some(2),
+        scope: "system.slice/slurmstepd.scope".into(),
+        began: moment(u64::from(job), 0),
+        placement: Placement::Grafted {
+            tenant: "acme".parse().unwrap(),
+            leaf: "x".into(),
+            mounts: Vec::new(),
+        },
+    }
+}
+
+fn block(contents: Contents) -> Block {
+    Block {
+        key: BlockKey { node: "n1".parse().unwrap(), boot_id: BOOT.parse().unwrap(), sequence: 7 },
+        previous: BlockHash([9; 32]),
+        closed: moment(BOOT_USEC, 0),
+        contents,
+    }
+}
+
+fn key() -> NodeKey {
+    NodeKey::from_seed(&[5; 32])
+}
+
+/// What a node of three jobs and a tenant has in a minute.
+fn full() -> Block {
+    let reading = |job: u64, round: u64| {
+        let at = moment(BOOT_USEC - 60_000_000 + round * 10_000_000 + job * 13, 0);
+        let counters = [
+            (Metric::CPU_USAGE, job * 1000 + round * 9_999_123),
+            (Metric::MEMORY_CURRENT, (1 << 30) + round * 4096),
+            (Metric::MEMORY_PEAK, 1 << 31),
+            (Metric::MEMORY_OOM_KILLS, 0),
+        ];
+        let device = DeviceId { major: 8, minor: 0 };
+        let io = vec![DeviceIo { device, stat: IoStat::from_columns([round * 4096, 0, round, 0]) }];
+        Reading { at, counters: counters.into_iter().collect(), io: Some(io) }
+    };
+    let series =
+        |subject, job| Series { subject, readings: (0..6).map(|round| reading(job, round)).collect() };
+    let tenant = Subject::Tenant { node: "n1".parse().unwrap(), tenant: "acme/physics".parse().unwrap() };
+    block(Contents {
+        registered: vec![Registered { registration: registration(1), allocation: None }],
+        series: vec![
+            series(Subject::Job(run(1)), 1),
+            series(Subject::Job(run(2)), 2),
+            series(Subject::Job(run(3)), 3),
+            series(tenant, 6),
+        ],
+        ends: vec![JobEnd {
+            registration: registration(4),
+            allocation: None,
+            reading: Some(reading(4, 1)),
+            ended: moment(BOOT_USEC, 0),
+            quality: Quality::Exact,
+        }],
+        events: vec![Event::Gap { from: moment(1, 0), to: moment(2, 0), reason: GapReason::SpoolFull }],
+    })
+}
+
+#[test]
+fn a_block_goes_through_its_bytes_unchanged() {
+    let sealed = Sealed::new(&full(), &key()).unwrap();
+    let opened = Sealed::open(sealed.bytes().to_vec()).unwrap();
+    assert_eq!(opened, sealed);
+    assert_eq!(opened.block().unwrap(), full());
+    assert_eq!((opened.previous(), opened.closed()), (full().previous, full().closed));
+}
+
+#[test]
+fn every_bit_that_flips_and_every_cut_is_found() {
+    let bytes = Sealed::new(&full(), &key()).unwrap().bytes().to_vec();
+    for cut in 0..bytes.len() {
+        assert!(Sealed::open(bytes[..cut].to_vec()).is_err(), "cut to {cut} bytes");
+    }
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(Sealed::open(flipped).is_err(), "bit {bit}");
+    }
+    let more = [&bytes[..], &[0]].concat();
+    assert!(Sealed::open(more).is_err());
+}
+
+#[test]
+fn a_block_whose_checksum_was_made_anew_has_a_wrong_signature() {
+    let mut bytes = Sealed::new(&full(), &key()).unwrap().bytes().to_vec();
+    let end = bytes.len() - 4;
+    // The sequence's lowest byte: after magic, version, length and name of the node, and the boot.
+    bytes[4 + 1 + 1 + 2 + 36] ^= 1;
+    let checksum = crc32fast::hash(&bytes[..end]).to_le_bytes();
+    bytes[end..].copy_from_slice(&checksum);
+    assert_eq!(Sealed::open(bytes), Err(Malformed::Signature));
+}
+
+#[test]
+fn a_job_of_another_boot_and_a_group_twice_are_refused() {
+    let mut other = full();
+    other.key.boot_id = "0b0b0b0b-0000-4000-8000-000000000002".parse().unwrap();
+    assert!(matches!(Sealed::new(&other, &key()), Err(EncodeError::OtherBoot(JobId(1)))));
+    let mut twins = full();
+    twins.contents.series.push(twins.contents.series[0].clone());
+    assert!(matches!(Sealed::new(&twins, &key()), Err(EncodeError::Twins)));
+}
+
+/// The decoder in `tests/block/decode` shares nothing with this crate but docs/block-format.md.
+#[test]
+fn another_decoder_reads_the_same() {
+    let sealed = Sealed::new(&full(), &key()).unwrap();
+    let decode = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/block/decode");
+    let mut child =
+        Command::new("python3").arg(decode).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(sealed.bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let theirs: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(theirs["hash"], sealed.hash().to_string());
+    assert_eq!(theirs["signer"], sealed.signer().to_string());
+    assert_eq!(theirs["block"], serde_json::to_value(full()).unwrap());
+}
+
+fn readings() -> impl Strategy<Value = Vec<Reading>> {
+    let value = prop_oneof![Just(0_u64), 0_u64..1000, any::<u64>()];
+    let counters = prop::collection::vec((0..Metric::COUNT, value), 0..8);
+    let io = prop::option::of(prop::collection::btree_map((0_u32..3, any::<u32>()), any::<[u64; 4]>(), 0..3));
+    let reading =
+        (0_u64..1 << 50, -1_000_000_i64..1_000_000, counters, io).prop_map(|(at, step, counters, io)| {
+            let device = |((major, minor), columns)| DeviceIo {
+                device: DeviceId { major, minor },
+                stat: IoStat::from_columns(columns),
+            };
+            Reading {
+                at: moment(at, step),
+                counters: counters.into_iter().map(|(metric, value)| (Metric::ALL[metric], value)).collect(),
+                io: io.map(|io| io.into_iter().map(device).collect()),
+            }
+        });
+    prop::collection::vec(reading, 0..9)
+}
+
+proptest! {
+    #[test]
+    fn any_readings_go_through_unchanged(all in prop::collection::vec(readings(), 0..5)) {
+        let series = all.into_iter().zip(1..).map(|(readings, job)| Series { subject: Subject::Job(run(job)), readings });
+        let block = block(Contents { series: series.collect(), ..Contents::default() });
+        let sealed = Sealed::new(&block, &key()).unwrap();
+        prop_assert_eq!(Sealed::open(sealed.bytes().to_vec()).unwrap().block().unwrap(), block);
+    }
+
+    #[test]
+    fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Sealed::open(bytes.clone());
+        let head = [b"TnBk\x01", &bytes[..]].concat();
+        prop_assert!(Sealed::open(head).is_err());
+    }
+}
