@@ -107,7 +107,9 @@ impl GroupReader {
             counters.set(metric, pread(file.as_ref(), buffer).and_then(number));
         }
         for file in [&files.cpu_stat, &files.memory_stat, &files.memory_events] {
-            pread(file.as_ref(), buffer).into_iter().for_each(|text| keyed(text, counters));
+            if let Some(text) = pread(file.as_ref(), buffer) {
+                keyed(text, counters);
+            }
         }
         for (file, some, full) in [
             (&files.cpu_pressure, Metric::CPU_PRESSURE_SOME, None),
@@ -116,7 +118,9 @@ impl GroupReader {
         ] {
             if let Some(text) = pread(file.as_ref(), buffer) {
                 counters.set(some, total(text, b"some"));
-                full.into_iter().for_each(|full| counters.set(full, total(text, b"full")));
+                if let Some(full) = full {
+                    counters.set(full, total(text, b"full"));
+                }
             }
         }
         reading.io = pread(files.io_stat.as_ref(), buffer).map(io_stat);

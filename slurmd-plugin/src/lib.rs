@@ -8,6 +8,7 @@
 //! | `job_prolog` | decides the tenant, grafts, registers | as the site chose: the job's steps are refused (default), the node drains, or the job runs unisolated |
 //! | `step_init` | notes the allocation, judges whether the step is where it belongs | the step's tasks are refused |
 //! | `task_init` | refuses a task that is not where it belongs | the task, and so the step, fails with exit code 1 and the reason on its stderr |
+//! | `step_exit` | reads what the step's tasks used | a line in slurmd's log; the job's own counters do not depend on it |
 //! | `job_epilog` | kills what is left, keeps the counters, removes the group | logged; the registration stays for the next prolog or the daemon |
 //!
 //! No step is refused in `step_init`: for a batch step Slurm would answer by draining the node.
@@ -56,10 +57,15 @@ impl Plugin for Tenantry {
         Ok(())
     }
 
+    fn step_exit(step: &Step<'_>) -> Outcome {
+        fault::point(Hook::StepExit);
+        step::exit(step)
+    }
+
     fn task_init(_: &Task<'_>) -> Outcome {
         fault::point(Hook::TaskInit);
         step::judge_task()
     }
 }
 
-spank::export!(Tenantry, hooks = [init, job_prolog, job_epilog, task_init]);
+spank::export!(Tenantry, hooks = [init, job_prolog, job_epilog, task_init, exit]);

@@ -17,10 +17,11 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 /// What Slurm may call in the plugin. It would call `init` and `fini`, too, were they there.
-const EXPORTS: [&str; 7] = [
+const EXPORTS: [&str; 8] = [
     "plugin_name",
     "plugin_type",
     "plugin_version",
+    "slurm_spank_exit",
     "slurm_spank_init",
     "slurm_spank_job_epilog",
     "slurm_spank_job_prolog",

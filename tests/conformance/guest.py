@@ -95,7 +95,7 @@ class Guest:
         self.sh("cp -a --no-preserve=ownership /host/stage/. / && mkdir -p /var/log/oracle && touch /var/log/oracle/tasks /var/log/oracle/epilog"
                 " && chmod 666 /var/log/oracle/*")
         self.write("/etc/tenantry/tenants.toml", TENANTS)
-        self.write("/etc/tenantry/tenantryd.toml", "sample_interval_ms = 1000\n")
+        self.write("/etc/tenantry/tenantryd.toml", "sample_interval_ms = 1000\nblock_interval_ms = 2000\n")
         self.sh("systemd-sysusers && systemd-tmpfiles --create /usr/lib/tmpfiles.d/tenantry.conf && systemctl daemon-reload"
                 " && systemctl enable -q --now tenantry-server tenantryd tenantry-warden")
         self.restart_slurmd()

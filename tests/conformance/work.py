@@ -151,7 +151,7 @@ def leftovers(guest):
         find *slurmstepd.scope -mindepth 1 -type d | grep -vE '^[^/]+/(system|tenant_[^/]+(/tenant_[^/]+)*)$'
         for pid in self $(pgrep -x slurmd); do grep -E '^[0-9]+ [0-9]+ [0-9:]+ /.+ /sys/fs/cgroup/' /proc/$pid/mountinfo; done
         find /run/tenantry/jobs -mindepth 1
-        find /var/lib/tenantry/outbox /run/tenantry -name '*.json*'
+        find /var/lib/tenantry/outbox /var/lib/tenantry/spooled /run/tenantry -name '*.json*'
         for f in $(find *slurmstepd.scope -path '*/tenant_*' -name cgroup.procs); do cat $f; done
         true""")
     return text.splitlines()

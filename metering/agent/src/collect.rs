@@ -1,4 +1,4 @@
-//! Into the spool: a sampling round each interval, and what is in the outbox each second.
+//! Into the spool: a sampling round each interval, a block each minute, and at once what is in the outbox.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,23 +8,31 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
-use tenantry_model::block::Entry;
+use tenantry_model::block::{Event, GapReason, Registered as Told, Subject};
 use tenantry_model::job::{Allocation, Incarnation, JobEnd, Paths, Placement, Quality};
 use tenantry_model::reading::Reading;
-use tenantry_model::{Clock, SystemClock, durable};
+use tenantry_model::{Clock, Moment, durable};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::pending::Pending;
 use crate::registered::Registered;
 use crate::sampler::Sampler;
-use crate::spool::Spool;
+use crate::spool::{Spool, SpoolError};
 use crate::{outbox, registered};
 
 /// For how many rounds a job's group may be gone without an end in the outbox: an epilog that is
 /// just between the two is not taken for a lost one.
 const ROUNDS_WITHOUT_GROUP: u32 = 3;
+
+/// After how many rounds a job is told again, should the block that told it be lost.
+const ROUNDS_UNTIL_TOLD_AGAIN: u32 = 360;
+
+/// How far the clocks may drift apart between two rounds before that is a step: NTP slews half a
+/// millisecond a second at most.
+const STEP_USEC: u64 = 100_000;
 
 /// A job between rounds.
 #[derive(Debug, Default)]
@@ -32,6 +40,8 @@ struct Seen {
     last: Option<Reading>,
     /// How many rounds in a row the kernel said that its group is not there.
     rounds_without_group: u32,
+    /// What the ledger was told of its allocation, and how many rounds ago.
+    told: Option<(Option<Allocation>, u32)>,
 }
 
 /// The task that fills the spool.
@@ -39,85 +49,158 @@ pub struct Collector {
     paths: Paths,
     sample_interval: Duration,
     outbox_interval: Duration,
+    block_interval: Duration,
+    clock: Box<dyn Clock>,
     sampler: Sampler,
     spool: Spool,
     spooled: Arc<Notify>,
     seen: BTreeMap<Incarnation, Seen>,
+    pending: Pending,
+    last_round: Option<Moment>,
+    has_room: bool,
 }
 
 impl Collector {
-    pub fn new(config: &Config, sampler: Sampler, spool: Spool, spooled: Arc<Notify>) -> Self {
+    pub fn new(
+        config: &Config,
+        clock: Box<dyn Clock>,
+        sampler: Sampler,
+        spool: Spool,
+        spooled: Arc<Notify>,
+    ) -> Self {
         Self {
             paths: config.paths(),
             sample_interval: Duration::from_millis(config.sample_interval_ms),
             outbox_interval: Duration::from_millis(config.outbox_interval_ms),
+            block_interval: Duration::from_millis(config.block_interval_ms),
+            clock,
             sampler,
             spool,
             spooled,
             seen: BTreeMap::new(),
+            pending: Pending::default(),
+            last_round: None,
+            has_room: true,
         }
     }
 
     /// Until told to stop. A round that fails is logged, and the next one tries again: the
     /// counters are the kernel's, the outbox keeps its files.
-    pub async fn run(mut self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// Where the spool's file is damaged: the next start puts it aside.
+    pub async fn run(mut self, start: Vec<Event>, stop: CancellationToken) -> Result<()> {
+        for event in start {
+            self.pending.tell(event);
+        }
+        outbox::take_back(&self.paths).context("cannot take back the ends that wait")?;
+        self.flush(&[]).await.context("cannot spool the daemon's start")?;
         let mut sample = interval(self.sample_interval);
         let mut look = interval(self.outbox_interval);
-        for timer in [&mut sample, &mut look] {
+        let mut block = interval(self.block_interval);
+        for timer in [&mut sample, &mut look, &mut block] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
+        block.reset();
         loop {
             let done = tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 _ = look.tick() => self.take_outbox().await.context("cannot take the outbox"),
-                _ = sample.tick() => self.sample().await.context("cannot spool a sampling round"),
+                _ = sample.tick() => self.sample().await.context("cannot take a sampling round"),
+                _ = block.tick() => self.flush(&[]).await.context("cannot spool a block"),
             };
             if let Err(error) = done {
+                if error.downcast_ref::<SpoolError>().is_some_and(SpoolError::is_damage) {
+                    return Err(error);
+                }
                 tracing::error!("{error:#}; it is tried again, nothing is lost so far");
             }
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
+        let at = self.clock.now().context("cannot read the clock")?;
+        self.pending.tell(Event::Stopped { at });
+        self.flush(&[]).await.context("cannot spool what was read last; the next start records the gap")
     }
 
     async fn sample(&mut self) -> Result<()> {
         let jobs = registered::find(&self.paths).context("cannot list the registered jobs")?;
+        let now = self.clock.now().context("cannot read the clock")?;
+        self.watch_the_clocks(now);
         // cgroupfs answers from memory: reading it does not block for long.
-        let mut entries =
+        let readings =
             tokio::task::block_in_place(|| self.sampler.round(jobs.iter().map(|job| &job.registration)));
-        self.remember(&jobs, &entries);
-        let lost = self.ends_of_lost_jobs(&jobs)?;
-        entries.extend(lost.iter().map(|(_, end)| Entry::End(Box::new(end.clone()))));
-        if !entries.is_empty() {
-            self.spool.append(entries, &[]).await?;
-            self.spooled.notify_one();
+        self.remember(&jobs);
+        for (subject, reading) in readings {
+            if let Subject::Job(run) = &subject
+                && let Some(job) = self.seen.get_mut(run)
+            {
+                job.last = Some(reading.clone());
+            }
+            self.pending.add(subject, reading);
         }
-        for (records, _) in lost {
-            fs::remove_dir_all(&records).with_context(|| format!("cannot remove {}", records.display()))?;
+        let lost = self.ends_of_lost_jobs(&jobs, now);
+        if !lost.is_empty() {
+            let (records, ends): (Vec<PathBuf>, Vec<JobEnd>) = lost.into_iter().unzip();
+            self.flush(&ends).await?;
+            for records in records {
+                fs::remove_dir_all(&records)
+                    .with_context(|| format!("cannot remove {}", records.display()))?;
+            }
         }
         Ok(())
     }
 
-    fn remember(&mut self, jobs: &[Registered], entries: &[Entry]) {
+    /// Says where the wall clock was set, and where rounds were missed.
+    fn watch_the_clocks(&mut self, now: Moment) {
+        if let Some(last) = self.last_round.replace(now) {
+            let offset = |at: Moment| at.wall.unix_usec().saturating_sub_unsigned(at.boottime_usec.0);
+            let by_usec = offset(now).saturating_sub(offset(last));
+            if by_usec.unsigned_abs() > STEP_USEC {
+                tracing::warn!(by_usec, "the wall clock was set; durations are the monotonic clock's");
+                self.pending.tell(Event::ClockStepped { at: now, by_usec });
+            }
+            let late = self.sample_interval.saturating_mul(2).as_micros();
+            if now.since(&last).is_some_and(|time| u128::from(time.0) > late) {
+                self.pending.tell(Event::Gap { from: last, to: now, reason: GapReason::Late });
+            }
+        }
+    }
+
+    /// Keeps what is known of the jobs that are there, and tells those that are new, or whose
+    /// allocation is.
+    fn remember(&mut self, jobs: &[Registered]) {
         let mut before = std::mem::take(&mut self.seen);
-        for Registered { registration, .. } in jobs {
+        for Registered { records, registration } in jobs {
             let Placement::Grafted { leaf, .. } = &registration.placement else { continue };
             let mut job = before.remove(&registration.incarnation).unwrap_or_default();
             let gone = self.sampler.is_gone(leaf);
             job.rounds_without_group = if gone { job.rounds_without_group.saturating_add(1) } else { 0 };
+            job.told = match job.told {
+                Some((allocation @ Some(_), rounds)) if rounds < ROUNDS_UNTIL_TOLD_AGAIN => {
+                    Some((allocation, rounds.saturating_add(1)))
+                }
+                told => {
+                    // Another look each round until the first step has told it.
+                    let allocation = durable::read_json(&records.allocation()).unwrap_or_default();
+                    match told {
+                        Some((known, rounds)) if known == allocation && rounds < ROUNDS_UNTIL_TOLD_AGAIN => {
+                            Some((known, rounds.saturating_add(1)))
+                        }
+                        _ => {
+                            let registration = registration.clone();
+                            self.pending.register(Told { registration, allocation });
+                            Some((allocation, 0))
+                        }
+                    }
+                }
+            };
             self.seen.insert(registration.incarnation.clone(), job);
-        }
-        for entry in entries {
-            if let Entry::Job { registration, reading } = entry
-                && let Some(job) = self.seen.get_mut(&registration.incarnation)
-            {
-                job.last = Some(reading.clone());
-            }
         }
     }
 
     /// Jobs whose group is gone and whose end never came, though they are registered: the last
     /// reading is the best there is, and the record says so.
-    fn ends_of_lost_jobs(&self, jobs: &[Registered]) -> Result<Vec<(PathBuf, JobEnd)>> {
+    fn ends_of_lost_jobs(&self, jobs: &[Registered], now: Moment) -> Vec<(PathBuf, JobEnd)> {
         let mut ends = Vec::new();
         for Registered { records, registration } in jobs {
             let Some(seen) = self.seen.get(&registration.incarnation) else { continue };
@@ -133,40 +216,86 @@ impl Collector {
                     None
                 });
             let quality = if seen.last.is_some() { Quality::Estimated } else { Quality::Gap };
-            let ended = match &seen.last {
-                Some(reading) => reading.at,
-                None => SystemClock.now().context("cannot read the clock")?,
+            let ended = seen.last.as_ref().map_or(now, |reading| reading.at);
+            let end = JobEnd {
+                registration: registration.clone(),
+                allocation,
+                reading: seen.last.clone(),
+                steps: None,
+                ended,
+                quality,
+                unmeasured_usec: now.since(&ended),
             };
-            let reading = seen.last.clone();
-            let end = JobEnd { registration: registration.clone(), allocation, reading, ended, quality };
             ends.push((records.dir.clone(), end));
         }
-        Ok(ends)
+        ends
     }
 
     async fn take_outbox(&mut self) -> Result<()> {
-        let mut found = outbox::find(&self.paths).context("cannot list the outbox")?;
-        let mut names = Vec::with_capacity(found.len());
-        let (mut entries, mut fresh) = (Vec::new(), Vec::new());
-        for entry in &mut found {
-            let name = entry.file.to_string_lossy().into_owned();
-            // Spooled before, but killed before the file was gone.
-            if !self.spool.has_taken(&name).await? {
-                entries.push(Entry::End(Box::new(entry.end.clone())));
-                fresh.push(name.clone());
-            }
-            names.push(name);
-        }
-        if !entries.is_empty() {
-            let key = self.spool.append(entries, &fresh).await?;
-            tracing::debug!(ends = fresh.len(), sequence = key.sequence, "outbox taken");
-            self.spooled.notify_one();
-        }
+        let found = outbox::find(&self.paths).context("cannot list the outbox")?;
+        let (mut ends, mut fresh) = (Vec::new(), Vec::new());
         for entry in &found {
-            fs::remove_file(&entry.file)
-                .with_context(|| format!("cannot remove {}", entry.file.display()))?;
+            let name = entry.name();
+            // Spooled before, but killed before the file was out of the way.
+            if !self.spool.has_taken(&name).await? {
+                ends.push(entry.end.clone());
+                fresh.push(name);
+            }
         }
-        self.spool.forget(&names).await?;
+        if !ends.is_empty() {
+            self.put(&ends, &fresh).await?;
+        }
+        let files: Vec<PathBuf> = found.into_iter().map(|entry| entry.file).collect();
+        outbox::wait(&self.paths, &files).context("cannot move files out of the outbox")?;
+        crate::fault::step("outbox: moved");
+        self.let_go().await
+    }
+
+    /// Removes the files of ends that the ledger has.
+    async fn let_go(&self) -> Result<()> {
+        let done = self.spool.done_files().await?;
+        outbox::remove(&self.paths, &done).context("cannot remove files whose ends the ledger has")?;
+        crate::fault::step("outbox: removed");
+        Ok(self.spool.forget(&done).await?)
+    }
+
+    async fn flush(&mut self, ends: &[JobEnd]) -> Result<()> {
+        let now = self.clock.now().context("cannot read the clock")?;
+        match self.spool.prune(now.wall).await {
+            Ok(has_room) => self.say_room(has_room),
+            Err(error) => {
+                tracing::error!("{}; it is tried again with the next block", crate::describe(&error));
+            }
+        }
+        if !self.has_room {
+            self.pending.give_up(GapReason::SpoolFull, now);
+        }
+        self.put(ends, &[]).await
+    }
+
+    fn say_room(&mut self, has_room: bool) {
+        if has_room != self.has_room {
+            if has_room {
+                tracing::info!("the spool has room for readings again");
+            } else {
+                tracing::error!(
+                    "the spool is full: readings are not kept until the server takes blocks, final counters are; \
+                     see that tenantry-server runs, or raise spool_max_bytes"
+                );
+            }
+        }
+        self.has_room = has_room;
+    }
+
+    /// All that waits, and these ends, as one block. Where it fails all of it still waits.
+    async fn put(&mut self, ends: &[JobEnd], files: &[String]) -> Result<()> {
+        let now = self.clock.now().context("cannot read the clock")?;
+        let (mut contents, last_reading) = self.pending.contents();
+        contents.ends = ends.to_vec();
+        let key = self.spool.append(&contents, last_reading, files, now).await?;
+        self.pending.clear();
+        tracing::debug!(sequence = key.sequence, ends = ends.len(), "a block is spooled");
+        self.spooled.notify_one();
         Ok(())
     }
 }

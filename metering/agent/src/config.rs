@@ -6,6 +6,9 @@ use serde::Deserialize;
 use tenantry_model::NodeName;
 use tenantry_model::job::Paths;
 
+/// The smallest spool: SQLite's own pages and a few large blocks.
+const LEAST_SPOOL_BYTES: u64 = 16 << 20;
+
 /// The settings. Every one has a default, and the file may be missing.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,6 +19,8 @@ pub struct Config {
     pub sample_interval_ms: u64,
     /// Milliseconds between two looks into the outbox.
     pub outbox_interval_ms: u64,
+    /// Milliseconds of readings in one block. A job that ends is not kept waiting by it.
+    pub block_interval_ms: u64,
     /// Where the cgroup v2 file system is mounted.
     pub cgroup_root: PathBuf,
     /// Registrations, and the outbox that takes over from a full disk.
@@ -26,6 +31,12 @@ pub struct Config {
     pub config_dir: PathBuf,
     /// The spool, an SQLite file.
     pub spool: PathBuf,
+    /// The most bytes the spool may have: beyond nine tenths of them no readings are kept, only ends.
+    pub spool_max_bytes: u64,
+    /// Hours for which the spool keeps a block that the ledger has.
+    pub spool_keep_hours: u64,
+    /// The key that blocks are signed with; made at the first start.
+    pub node_key: PathBuf,
     /// The server's ingest socket.
     pub server_socket: PathBuf,
 }
@@ -49,6 +60,14 @@ pub enum ConfigError {
         /// Where, and why.
         source: Box<toml::de::Error>,
     },
+    /// A spool that holds nothing.
+    #[error("{}: spool_max_bytes = {value} is too small; write {LEAST_SPOOL_BYTES} bytes (16 MiB) or more", file.display())]
+    SpoolSize {
+        /// Which file.
+        file: PathBuf,
+        /// Its value.
+        value: u64,
+    },
     /// An interval out of range.
     #[error("{}: {key} = {value} is out of range; write 100 to 600000 milliseconds", file.display())]
     Interval {
@@ -68,8 +87,12 @@ impl Default for Config {
             node_name: host_name(),
             sample_interval_ms: 10_000,
             outbox_interval_ms: 1_000,
+            block_interval_ms: 60_000,
             cgroup_root: "/sys/fs/cgroup".into(),
             spool: state.join("spool.sqlite"),
+            spool_max_bytes: 4 << 30,
+            spool_keep_hours: 72,
+            node_key: state.join("node.key"),
             server_socket: "/run/tenantry-server/ingest.sock".into(),
             run_dir: run,
             state_dir: state,
@@ -94,10 +117,14 @@ impl Config {
         for (key, value) in [
             ("sample_interval_ms", config.sample_interval_ms),
             ("outbox_interval_ms", config.outbox_interval_ms),
+            ("block_interval_ms", config.block_interval_ms),
         ] {
             if !(100..=600_000).contains(&value) {
                 return Err(ConfigError::Interval { file: file.to_owned(), key, value });
             }
+        }
+        if config.spool_max_bytes < LEAST_SPOOL_BYTES {
+            return Err(ConfigError::SpoolSize { file: file.to_owned(), value: config.spool_max_bytes });
         }
         Ok(config)
     }
@@ -140,6 +167,8 @@ mod tests {
             ("sample_interval_ms = 0", "100 to 600000"),
             ("outbox_interval_ms = 'x'", "line 1"),
             ("node_name = '../x'", "node name"),
+            ("block_interval_ms = 1", "100 to 600000"),
+            ("spool_max_bytes = 5", "16 MiB"),
         ] {
             let said = load(text).unwrap_err().to_string();
             assert!(said.contains(expected) && said.contains("tenantryd.toml"), "{text}: {said}");

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
+use serde::Deserialize;
 use tenantry_client::{Method, StatusCode, request};
+use tenantry_model::Clock;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The task that empties the spool.
 pub struct Forwarder {
     socket: PathBuf,
+    clock: Box<dyn Clock>,
     spool: Spool,
     spooled: Arc<Notify>,
 }
@@ -30,19 +34,29 @@ pub struct Forwarder {
 /// What became of a block.
 enum Sent {
     Acknowledged,
+    /// The ledger has another block under its name, and blocks up to this one of the boot.
+    Conflict {
+        ledger_has: u64,
+    },
     /// The server will never take it: a person must look, the others go on.
     Never(String),
     /// Try again later.
     NotNow(String),
 }
 
+/// What the server says of a conflict.
+#[derive(Deserialize)]
+struct Conflict {
+    last_sequence: u64,
+}
+
 impl Forwarder {
-    pub fn new(config: &Config, spool: Spool, spooled: Arc<Notify>) -> Self {
-        Self { socket: config.server_socket.clone(), spool, spooled }
+    pub fn new(config: &Config, clock: Box<dyn Clock>, spool: Spool, spooled: Arc<Notify>) -> Self {
+        Self { socket: config.server_socket.clone(), clock, spool, spooled }
     }
 
     /// Until told to stop.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) -> Result<()> {
         let mut wait = FIRST_WAIT;
         let mut said = String::new();
         loop {
@@ -68,7 +82,7 @@ impl Forwarder {
                 }
             };
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 () = self.spooled.notified(), if pause.is_none() => {}
                 () = sleep(pause.unwrap_or(LONGEST_WAIT)) => {}
             }
@@ -80,8 +94,17 @@ impl Forwarder {
         let Some(block) = self.spool.next().await.map_err(|error| describe(&error))? else {
             return Ok(false);
         };
+        let now = self.clock.now().map_err(|error| describe(&error))?;
         match self.send(&block).await {
-            Sent::Acknowledged => self.spool.acknowledge(&block).await,
+            Sent::Acknowledged => self.spool.acknowledge(&block, now.wall).await,
+            Sent::Conflict { ledger_has } => self.spool.renumber(&block, ledger_has, now).await.map(|key| {
+                tracing::error!(
+                    from = block.sequence,
+                    to = key.sequence,
+                    "the ledger has another block under this block's name: the spool was lost or replaced; \
+                     it is sent under a new one, and the old bytes are in the spool's table `rejected`"
+                );
+            }),
             Sent::Never(reason) => {
                 tracing::error!(
                     "{reason}; the block is put aside in the spool's table `rejected`: report it"
@@ -95,18 +118,19 @@ impl Forwarder {
     }
 
     async fn send(&self, block: &Spooled) -> Sent {
-        let headers = [("content-type", "application/json")];
-        match request(&self.socket, Method::POST, "/v1/blocks", &headers, block.payload.clone(), PATIENCE)
-            .await
+        let headers = [("content-type", "application/vnd.tenantry.block")];
+        match request(&self.socket, Method::POST, "/v1/blocks", &headers, block.bytes.clone(), PATIENCE).await
         {
             Ok((StatusCode::OK, _)) => Sent::Acknowledged,
+            Ok((StatusCode::CONFLICT, text)) => match serde_json::from_slice::<Conflict>(&text) {
+                Ok(Conflict { last_sequence }) => Sent::Conflict { ledger_has: last_sequence },
+                Err(error) => Sent::NotNow(format!("the server's answer cannot be read: {error}")),
+            },
             Ok((status, text)) => {
                 let reason =
                     format!("the server answered {status}: {}", String::from_utf8_lossy(&text).trim_end());
                 match status {
-                    StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::PAYLOAD_TOO_LARGE => {
-                        Sent::Never(reason)
-                    }
+                    StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Sent::Never(reason),
                     _ => Sent::NotNow(reason),
                 }
             }

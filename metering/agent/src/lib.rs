@@ -12,19 +12,24 @@
 
 mod collect;
 pub mod config;
+mod fault;
 mod forward;
+pub mod key;
 pub mod outbox;
+mod pending;
 pub mod registered;
 pub mod sampler;
 pub mod spool;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use tenantry_cgroup::Root;
+use tenantry_model::block::Event;
 use tenantry_model::tenants;
-use tenantry_model::{BootId, SystemClock};
+use tenantry_model::{BootId, Clock, Moment, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +37,7 @@ use crate::collect::Collector;
 use crate::config::Config;
 use crate::forward::Forwarder;
 use crate::sampler::Sampler;
-use crate::spool::Spool;
+use crate::spool::{Bounds, Identity, Spool};
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -50,18 +55,23 @@ pub fn run(config: Config) -> Result<()> {
 async fn daemon(config: Config) -> Result<()> {
     let boot_id = BootId::current().context("cannot read the boot id")?;
     let root = Root::open(&config.cgroup_root).context("cannot open the cgroup tree")?;
-    let spool = Spool::open(&config.spool, config.node_name.clone(), boot_id).await.with_context(|| {
+    let key = key::load_or_make(&config.node_key)
+        .with_context(|| format!("cannot use the node's key {}", config.node_key.display()))?;
+    tracing::info!(key = %key.public(), "blocks are signed with this node's key");
+    let now = SystemClock.now().context("cannot read the clock")?;
+    let identity = Identity { node: config.node_name.clone(), boot_id, key };
+    let (spool, start) = open_spool(&config, identity, now).await.with_context(|| {
         format!("cannot open the spool {}, whose records stay as they are", config.spool.display())
     })?;
     say_tenants(&config);
 
     let stop = CancellationToken::new();
     let woken = Arc::new(tokio::sync::Notify::new());
-    let collector =
-        Collector::new(&config, Sampler::new(root, Box::new(SystemClock)), spool.clone(), woken.clone());
-    let forwarder = Forwarder::new(&config, spool, woken);
+    let sampler = Sampler::new(root, Box::new(SystemClock));
+    let collector = Collector::new(&config, Box::new(SystemClock), sampler, spool.clone(), woken.clone());
+    let forwarder = Forwarder::new(&config, Box::new(SystemClock), spool, woken);
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(collector.run(stop.clone()));
+    tasks.spawn(collector.run(start, stop.clone()));
     tasks.spawn(forwarder.run(stop.clone()));
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -73,18 +83,35 @@ async fn daemon(config: Config) -> Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         ended = tasks.join_next() => {
-            // Neither task ends by itself but by a panic: the process ends, and systemd starts it anew.
-            ended.context("no task")?.context("a task of the daemon has panicked")?;
+            // Neither task ends by itself but by a panic or a broken spool: the process ends, and systemd starts it anew.
+            ended.context("no task")?.context("a task of the daemon has panicked")??;
             anyhow::bail!("a task of the daemon has ended");
         }
     }
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     stop.cancel();
     while let Some(ended) = tasks.join_next().await {
-        ended.context("a task of the daemon has panicked")?;
+        ended.context("a task of the daemon has panicked")??;
     }
     tracing::info!("tenantryd has stopped");
     Ok(())
+}
+
+/// The spool, and what the first block has to say: since when nothing was read, and what was wrong.
+async fn open_spool(
+    config: &Config,
+    identity: Identity,
+    now: Moment,
+) -> Result<(Spool, Vec<Event>), spool::SpoolError> {
+    let boot_id = identity.boot_id.clone();
+    let bounds = Bounds {
+        max_bytes: config.spool_max_bytes,
+        keep: Duration::from_secs(config.spool_keep_hours.saturating_mul(3600)),
+    };
+    let (spool, damage) = Spool::open(&config.spool, identity, bounds, now).await?;
+    let last = spool.tip().await?.filter(|tip| tip.boot_id == boot_id).and_then(|tip| tip.last_reading);
+    let started = Event::Started { at: now, version: env!("CARGO_PKG_VERSION").to_owned(), last };
+    Ok((spool, damage.into_iter().chain([started]).collect()))
 }
 
 fn say_tenants(config: &Config) {

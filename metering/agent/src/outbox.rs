@@ -1,4 +1,5 @@
-//! The outbox: ends that the plugin's epilog left for us.
+//! The outbox: ends that the plugin's epilog left for us. A file that is in the spool waits beside
+//! it, in `spooled`, until the ledger has it: a spool that is lost takes no end with it.
 
 use std::fs;
 use std::io;
@@ -14,6 +15,14 @@ pub struct Found {
     pub file: PathBuf,
     /// The job's end.
     pub end: JobEnd,
+}
+
+impl Found {
+    /// The file's name, which is the end's.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
 }
 
 /// How many entries one block takes: it bounds a block after a long time without a daemon.
@@ -52,6 +61,60 @@ pub fn find(paths: &Paths) -> io::Result<Vec<Found>> {
     Ok(found)
 }
 
+/// Moves files whose ends are in the spool out of the outbox, to wait there.
+///
+/// # Errors
+/// Where one cannot be moved: it is found again, and known to be taken.
+pub fn wait(paths: &Paths, files: &[PathBuf]) -> io::Result<()> {
+    for file in files {
+        let Some((outbox, name)) = file.parent().zip(file.file_name()) else { continue };
+        let waiting = waiting_beside(paths, outbox);
+        fs::create_dir_all(&waiting)?;
+        fs::rename(file, waiting.join(name))?;
+    }
+    Ok(())
+}
+
+/// Removes files whose ends the ledger has.
+///
+/// # Errors
+/// Where one cannot be removed.
+pub fn remove(paths: &Paths, names: &[String]) -> io::Result<()> {
+    for outbox in paths.outboxes() {
+        for dir in [&outbox, &waiting_beside(paths, &outbox)] {
+            for name in names {
+                match fs::remove_file(dir.join(name)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts the files that wait back into the outbox: the spool that had them may be another one now.
+///
+/// # Errors
+/// Where one cannot be moved.
+pub fn take_back(paths: &Paths) -> io::Result<()> {
+    for outbox in paths.outboxes() {
+        let waiting = match fs::read_dir(waiting_beside(paths, &outbox)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            waiting => waiting?,
+        };
+        for entry in waiting {
+            let entry = entry?;
+            fs::rename(entry.path(), outbox.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+fn waiting_beside(paths: &Paths, outbox: &Path) -> PathBuf {
+    outbox.parent().unwrap_or(&paths.state).join("spooled")
+}
+
 fn put_aside(file: &Path, error: &io::Error) -> io::Result<()> {
     let aside = file.with_added_extension("rejected");
     tracing::error!(
@@ -64,6 +127,23 @@ fn put_aside(file: &Path, error: &io::Error) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_waits_beside_the_outbox_until_the_ledger_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let paths = Paths { run: at("run"), state: at("state"), etc: at("etc") };
+        let file = at("state/outbox/1.json");
+        fs::create_dir_all(at("state/outbox")).unwrap();
+        fs::write(&file, "{").unwrap();
+        wait(&paths, std::slice::from_ref(&file)).unwrap();
+        assert!(!file.exists() && at("state/spooled/1.json").exists());
+        take_back(&paths).unwrap();
+        assert!(file.exists());
+        wait(&paths, std::slice::from_ref(&file)).unwrap();
+        remove(&paths, &["1.json".to_owned()]).unwrap();
+        assert!(!file.exists() && !at("state/spooled/1.json").exists());
+    }
 
     #[test]
     fn garbage_is_put_aside_and_unfinished_files_are_left_alone() {

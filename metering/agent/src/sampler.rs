@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tenantry_cgroup::bpf::{Counters, PINS};
 use tenantry_cgroup::{GroupPath, GroupReader, Result, Root, tenant};
-use tenantry_model::block;
+use tenantry_model::block::Subject;
 use tenantry_model::job::{Placement, Registration};
 use tenantry_model::reading::Reading;
 use tenantry_model::{Clock, NodeName, TenantPath};
@@ -32,7 +32,7 @@ impl Sampler {
 
     /// Reads every job's group once, and every group of the tenants they are in. A group that is
     /// gone by now has no entry: the job's end is in the outbox.
-    pub fn round<'r>(&mut self, jobs: impl IntoIterator<Item = &'r Registration>) -> Vec<block::Entry> {
+    pub fn round<'r>(&mut self, jobs: impl IntoIterator<Item = &'r Registration>) -> Vec<(Subject, Reading)> {
         if self.traffic.is_none() {
             // Pinned by the first job's prolog; a group that was opened before goes without until it is new.
             self.traffic = Counters::open(PINS.as_ref()).ok().map(Arc::new);
@@ -47,8 +47,7 @@ impl Sampler {
                 continue;
             };
             if let Some(reading) = self.read(&leaf) {
-                let registration = Box::new(registration.clone());
-                entries.push(block::Entry::Job { registration, reading });
+                entries.push((Subject::Job(registration.incarnation.clone()), reading));
             }
             seen.insert(leaf);
             for level in path.lineage() {
@@ -59,7 +58,7 @@ impl Sampler {
         }
         for (group, (node, tenant)) in tenants {
             if let Some(reading) = self.read(&group) {
-                entries.push(block::Entry::Tenant { node, tenant, reading });
+                entries.push((Subject::Tenant { node, tenant }, reading));
             }
             seen.insert(group);
         }

@@ -1,7 +1,7 @@
 //! Readings as columns: what one counter did in all groups stands together, as differences, so that
 //! it compresses. `docs/block-format.md` has the layout.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use tenantry_model::block::{Series, Subject};
 use tenantry_model::catalogue::{IO, Metric};
@@ -174,7 +174,9 @@ fn write_values(out: &mut Writer, groups: &[Vec<Option<u64>>]) {
     let written = [1, 2].map(|order| {
         let mut out = Writer::default();
         out.byte(order);
-        groups.iter().for_each(|group| write_group(&mut out, group, order));
+        for group in groups {
+            write_group(&mut out, group, order);
+        }
         out.0
     });
     let shorter = written.iter().min_by_key(|bytes| bytes.len()).map_or(&[][..], |bytes| bytes);
@@ -284,14 +286,18 @@ pub fn write(series: &[Series], frame: Frame<'_>) -> Result<Vec<u8>, EncodeError
     let mut out = Writer::default();
     let names = names(series);
     out.count(names.len());
-    names.iter().for_each(|name| out.text(name.as_bytes()));
+    for name in &names {
+        out.text(name.as_bytes());
+    }
     out.count(series.len());
     for series in series {
         write_subject(&mut out, &names, &series.subject, frame)?;
         out.count(series.readings.len());
     }
     let mut times = Times::new(frame);
-    series.iter().for_each(|series| times.write(&mut out, &series.readings));
+    for series in series {
+        times.write(&mut out, &series.readings);
+    }
     for metric in Metric::ALL {
         let of = |series: &Series| series.readings.iter().map(|reading| reading.get(metric)).collect();
         let groups: Vec<Vec<_>> = series.iter().map(of).collect();
@@ -395,26 +401,24 @@ fn read_io(input: &mut Reader<'_>, series: &mut [Series]) -> Option<()> {
         for (n, reading) in series.get_mut(place)?.readings.iter_mut().enumerate() {
             let stat: Vec<Option<u64>> =
                 stats.iter().map(|column| column.get(n).copied()).collect::<Option<_>>()?;
-            match stat.iter().flatten().count() {
-                0 => {}
-                _ => {
-                    let stat: Vec<u64> = stat.into_iter().collect::<Option<_>>()?;
-                    let stat = IoStat::from_columns(stat.try_into().ok()?);
-                    // A device is named where io.stat was read, once, in order.
-                    let io = reading.io.as_mut()?;
-                    if io.last().is_some_and(|last| last.device >= device) {
-                        return None;
-                    }
-                    io.push(DeviceIo { device, stat });
-                }
+            if stat.iter().all(Option::is_none) {
+                continue;
             }
+            let stat: Vec<u64> = stat.into_iter().collect::<Option<_>>()?;
+            let stat = IoStat::from_columns(stat.try_into().ok()?);
+            // A device is named where io.stat was read, once, in order.
+            let io = reading.io.as_mut()?;
+            if io.last().is_some_and(|last| last.device >= device) {
+                return None;
+            }
+            io.push(DeviceIo { device, stat });
         }
     }
     Some(())
 }
 
-/// How many readings are of which subject, for a check that no subject stands twice.
+/// Whether a subject stands twice.
 pub fn has_twins(series: &[Series]) -> bool {
-    let mut seen = BTreeMap::new();
-    series.iter().any(|series| seen.insert(&series.subject, ()).is_some())
+    let mut seen = BTreeSet::new();
+    !series.iter().all(|series| seen.insert(&series.subject))
 }

@@ -172,7 +172,7 @@ impl Sealed {
         let closed = Moment { wall, boottime_usec: Usec(boottime) };
         let payload = hashed.len().saturating_sub(packed)..hashed.len();
         let head = Head { key, previous, closed, length, payload };
-        Ok(Self { head, hash, signer, bytes })
+        Ok(Self { bytes, head, hash, signer })
     }
 
     /// The block, unpacked.

@@ -98,8 +98,10 @@ fn full() -> Block {
             registration: registration(4),
             allocation: None,
             reading: Some(reading(4, 1)),
+            steps: None,
             ended: moment(BOOT_USEC, 0),
             quality: Quality::Exact,
+            unmeasured_usec: None,
         }],
         events: vec![Event::Gap { from: moment(1, 0), to: moment(2, 0), reason: GapReason::SpoolFull }],
     })

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use tenantry_model::usage::UsageRecord;
 
 /// The fields of a record, in its order.
-const FIELDS: [&str; 28] = [
+const FIELDS: [&str; 34] = [
     "cluster",
     "job_id",
     "restart_count",
@@ -23,7 +23,13 @@ const FIELDS: [&str; 28] = [
     "cpu_usage_usec",
     "cpu_user_usec",
     "cpu_system_usec",
+    "steps_cpu_usec",
+    "slurm_overhead_usec",
     "memory_peak_bytes",
+    "memory_mib_seconds",
+    "memory_mib_seconds_bound",
+    "interpolated_usec",
+    "unmeasured_usec",
     "memory_oom_kills",
     "pids_peak",
     "io_read_bytes",

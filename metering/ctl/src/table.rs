@@ -192,7 +192,7 @@ pub mod tests {
 
     #[test]
     fn nothing_is_said_to_be_nothing() {
-        let none = UsageReport { usage: vec![], tenants: vec![] };
+        let none = UsageReport { usage: vec![], tenants: vec![], gaps: vec![] };
         assert_eq!(table(&none).unwrap(), "No usage is recorded for this question.\n");
     }
 

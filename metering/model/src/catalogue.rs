@@ -79,7 +79,7 @@ catalogue! {
     MEMORY_ANON = 9 Gauge Bytes "memory_anon_bytes" "memory.stat" "anon" "Memory of no file: heaps, stacks.";
     MEMORY_FILE = 10 Gauge Bytes "memory_file_bytes" "memory.stat" "file" "Page cache, tmpfs and shared memory included.";
     MEMORY_KERNEL = 11 Gauge Bytes "memory_kernel_bytes" "memory.stat" "kernel" "Memory the kernel uses for the group (Linux 5.18 and later).";
-    MEMORY_SHMEM = 12 Gauge Bytes "memory_shmem_bytes" "memory.stat" "shmem" "Page cache without a disk behind it: tmpfs, shared memory; a part of memory_file_bytes.";
+    MEMORY_SHMEM = 12 Gauge Bytes "memory_shmem_bytes" "memory.stat" "shmem" "Page cache without a disk behind it: tmpfs, shared memory; a part of the page cache.";
     MEMORY_HIGH_EVENTS = 13 Counter Count "memory_high_events" "memory.events" "high" "Times the group was slowed for memory.high.";
     MEMORY_MAX_EVENTS = 14 Counter Count "memory_max_events" "memory.events" "max" "Times the group was about to exceed memory.max.";
     MEMORY_OOM_EVENTS = 15 Counter Count "memory_oom_events" "memory.events" "oom" "Times the group was out of memory.";
@@ -184,6 +184,9 @@ pub fn table() -> String {
     own.chain(io).fold(head.to_owned(), |table, row| table + &row)
 }
 
+// A reading's quantities are the bits of a u64.
+const _: () = assert!(Metric::COUNT <= 64);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,7 +200,6 @@ mod tests {
             assert_eq!(Metric::from_key(metric.info().key), Some(*metric));
             assert!(keys.insert(metric.info().key), "{}", metric.info().key);
         }
-        assert!(Metric::COUNT <= 64, "the columns of a reading are the bits of a u64");
         assert_eq!(Metric::from_id(64), None);
     }
 

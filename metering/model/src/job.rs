@@ -4,6 +4,7 @@
 //! ```text
 //! /run/tenantry/jobs/<scope>/<job id>/registration.json   by the prolog, before the job's first step
 //! /run/tenantry/jobs/<scope>/<job id>/allocation.json     by the job's first step
+//! /run/tenantry/jobs/<scope>/<job id>/steps/<step>.json   by each step, when it begins and when it ends
 //! /run/tenantry/jobs/<scope>/<job id>/end.json            by the epilog, until it is through
 //! /var/lib/tenantry/outbox/<began>-<scope>-<job id>.json  by the epilog, durable before the group goes
 //! ```
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Moment, WallTime};
 use crate::ids::{AccountName, BootId, ClusterName, JobId, NodeName, Sluid, TenantPath};
 use crate::reading::Reading;
-use crate::units::Bytes;
+use crate::units::{Bytes, Usec};
 
 /// One run of a job on one node: a requeued job is two of them under one id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,10 +121,44 @@ pub struct JobEnd {
     pub allocation: Option<Allocation>,
     /// The last counters of the job's group; `None` where there was no group to read.
     pub reading: Option<Reading>,
+    /// What its steps used, where Slurm's groups tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Steps>,
     /// When the job had ended here.
     pub ended: Moment,
     /// How much the figures are worth.
     pub quality: Quality,
+    /// For how long at most it ran on after `ended`, unmeasured; `None` where that is not the case
+    /// or not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmeasured_usec: Option<Usec>,
+}
+
+/// What a job's steps used, without Slurm's own processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Steps {
+    /// How many there were.
+    pub count: u64,
+    /// CPU time of all their tasks; `None` where some step's is unknown.
+    pub cpu_usage_usec: Option<Usec>,
+    /// The first of them, one by one.
+    pub ends: Vec<StepEnd>,
+}
+
+impl Steps {
+    /// The most steps that are told one by one.
+    pub const MOST_ENDS: usize = 256;
+}
+
+/// One step's tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepEnd {
+    /// Slurm's step: `batch`, `extern`, `interactive`, or its number.
+    pub step: String,
+    /// When it was read; `None` where it never was.
+    pub ended: Option<Moment>,
+    /// The counters of its tasks' group when no process was left in it.
+    pub reading: Option<Reading>,
 }
 
 /// How much a figure is worth.
@@ -200,6 +235,18 @@ impl JobRecords {
     #[must_use]
     pub fn allocation(&self) -> PathBuf {
         self.dir.join("allocation.json")
+    }
+
+    /// Written by each step, in a file of its own.
+    #[must_use]
+    pub fn steps(&self) -> PathBuf {
+        self.dir.join("steps")
+    }
+
+    /// One step's file.
+    #[must_use]
+    pub fn step(&self, step: &str) -> PathBuf {
+        self.steps().join(format!("{step}.json"))
     }
 
     /// Written by whoever closes the job, before the outbox: a close that is cut off and done again

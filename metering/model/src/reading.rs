@@ -181,6 +181,7 @@ mod io_map {
         BTreeMap, Deserialize, Deserializer, DeviceId, DeviceIo, IoStat, SerializeMap, Serializer, de,
     };
 
+    #[allow(clippy::ref_option, reason = "serde calls it so")]
     pub fn serialize<S: Serializer>(io: &Option<Vec<DeviceIo>>, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for DeviceIo { device, stat } in io.iter().flatten() {

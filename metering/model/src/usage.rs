@@ -54,8 +54,27 @@ pub struct UsageRecord {
     pub cpu_user_usec: Option<Usec>,
     /// `system_usec`.
     pub cpu_system_usec: Option<Usec>,
+    /// CPU time of its steps' tasks alone, without Slurm's own processes in the job.
+    #[serde(default)]
+    pub steps_cpu_usec: Option<Usec>,
+    /// What Slurm's own processes used in the job: `cpu_usage_usec` less `steps_cpu_usec`.
+    #[serde(default)]
+    pub slurm_overhead_usec: Option<Usec>,
     /// `memory.peak`.
     pub memory_peak_bytes: Option<Bytes>,
+    /// Memory in use over time, in MiB x seconds, rounded down: the mean of two readings times the
+    /// time between them.
+    #[serde(default)]
+    pub memory_mib_seconds: Option<u64>,
+    /// By how much that may be off, either way, rounded up: how far memory may have moved between two readings.
+    #[serde(default)]
+    pub memory_mib_seconds_bound: Option<u64>,
+    /// How much of the time lay between readings more than two minutes apart.
+    #[serde(default)]
+    pub interpolated_usec: Option<Usec>,
+    /// For how long at most the run went on after `ended`, unmeasured: 0 unless it is estimated, or a gap.
+    #[serde(default)]
+    pub unmeasured_usec: Option<Usec>,
     /// `oom_kill` of `memory.events`.
     pub memory_oom_kills: Option<u64>,
     /// `pids.peak`.
@@ -93,6 +112,19 @@ pub struct TenantCounter {
     pub cpu_usage_usec: Option<Usec>,
 }
 
+/// A time of which a node has no readings, or blocks of it that never came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The daemon's node.
+    pub node: NodeName,
+    /// Why: `down`, `late`, `spool_full`, `spool_failed`, `spool_lost`, `blocks_missing`.
+    pub reason: String,
+    /// The last moment before it; `None` where that is not known.
+    pub from: Option<WallTime>,
+    /// The first moment after it.
+    pub to: WallTime,
+}
+
 /// The answer to a question about usage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageReport {
@@ -100,4 +132,7 @@ pub struct UsageReport {
     pub usage: Vec<UsageRecord>,
     /// The tenants' own groups.
     pub tenants: Vec<TenantCounter>,
+    /// What is missing of the nodes' records.
+    #[serde(default)]
+    pub gaps: Vec<Gap>,
 }

@@ -12,7 +12,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::Serialize;
 use tenantry_model::block::Receipt;
-use tenantry_store::{AuditEvent, AuditKind, SentBlock};
+use tenantry_store::{AuditEvent, AuditKind, SentBlock, Taken};
 
 use crate::reply::{App, CorrelationId, Failure, correlate, method_not_allowed, not_found, quoted_path};
 use crate::sockets::Peer;
@@ -57,15 +57,18 @@ async fn only_daemons(
 }
 
 #[derive(Serialize)]
-struct Taken {
+struct Reply {
     receipt: Receipt,
+    /// After a conflict: the last block that the ledger has of the boot. The next one is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_sequence: Option<u64>,
 }
 
 async fn take(
     State(app): State<Arc<App>>,
     Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Taken>, Failure> {
+) -> Result<(StatusCode, Json<Reply>), Failure> {
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Failure::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -81,15 +84,21 @@ async fn take(
             "set the block aside and report it; daemon and server may be of different releases",
         )
     })?;
-    let receipt = app.ledger.ingest(&sent, app.now()?, &correlation_id).await?;
-    let key = &sent.block().key;
-    tracing::debug!(node = %key.node, boot = %key.boot_id, sequence = key.sequence, ?receipt, "block");
-    match receipt {
-        Receipt::New | Receipt::Duplicate => Ok(Json(Taken { receipt })),
-        Receipt::Conflict => Err(Failure::new(
-            StatusCode::CONFLICT,
-            format!("another block stands under {}/{}/{}", key.node, key.boot_id, key.sequence),
-            "set the block aside; the administrator finds both hashes in the audit events",
+    let taken = app.ledger.ingest(&sent, app.now()?, &correlation_id).await?;
+    tracing::debug!(block = %sent.key(), ?taken, "block");
+    match taken {
+        Taken::Receipt(receipt @ (Receipt::New | Receipt::Duplicate)) => {
+            Ok((StatusCode::OK, Json(Reply { receipt, last_sequence: None })))
+        }
+        Taken::Receipt(receipt @ Receipt::Conflict) => {
+            tracing::error!(block = %sent.key(), "another block stands under this name; the audit events have both hashes");
+            let last_sequence = Some(app.ledger.last_sequence(&sent).await?);
+            Ok((StatusCode::CONFLICT, Json(Reply { receipt, last_sequence })))
+        }
+        Taken::UnknownKey => Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            format!("node {} is not trusted with the key {}", sent.key().node, sent.signer()),
+            "if the node was installed anew: tenantry-server trust-key NODE KEY; else look into who sent it",
         )),
     }
 }

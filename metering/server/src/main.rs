@@ -12,7 +12,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
+use tenantry_model::NodeName;
+use tenantry_model::block::BlockHash;
+use tenantry_store::PublicKey;
 use tracing_subscriber::EnvFilter;
 
 use config::Config;
@@ -37,6 +40,20 @@ struct Args {
     /// How log lines on stderr are written; the environment's `RUST_LOG` sets what is logged
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+    #[command(subcommand)]
+    command: Option<Action>,
+}
+
+/// Without one of these it serves.
+#[derive(Subcommand)]
+enum Action {
+    /// Trust a node with a signing key beside those it has: a node whose disk was replaced has a new one
+    TrustKey {
+        /// The node's name, as its daemon calls it
+        node: NodeName,
+        /// 64 hexadecimal digits: tenantryd logs it when it starts
+        key: BlockHash,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -65,7 +82,11 @@ fn main() -> ExitCode {
         };
     }
     start_log(args.log_format);
-    match run::run(config) {
+    let done = match args.command {
+        Some(Action::TrustKey { node, key }) => run::trust_key(&config, &node, PublicKey(key.0)),
+        None => run::run(config),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ run::Error::Listen(_)) => fail(&error, EX_UNAVAILABLE),
         Err(error @ (run::Error::Ledger(_) | run::Error::Serve(_))) => fail(&error, EX_IOERR),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::Router;
 use nix::sys::stat::{Mode, umask};
 use sd_notify::NotifyState;
-use tenantry_model::{Clock, SystemClock};
-use tenantry_store::{Ledger, StoreError};
+use tenantry_model::{Clock, NodeName, SystemClock};
+use tenantry_store::{Ledger, PublicKey, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
@@ -51,6 +51,21 @@ pub fn run(config: Config) -> Result<(), Error> {
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::System)?;
     runtime.block_on(serve(config))
+}
+
+/// Trusts a node with a key; a server that runs takes its blocks from then on.
+pub fn trust_key(config: &Config, node: &NodeName, key: PublicKey) -> Result<(), Error> {
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    let now = SystemClock.now().map_err(Error::System)?.wall;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::System)?;
+    runtime.block_on(async {
+        let ledger = Ledger::open(&config.ledger).await?;
+        ledger.trust_key(node, key, now).await?;
+        ledger.close().await;
+        tracing::info!(%node, %key, "trusted");
+        Ok(())
+    })
 }
 
 async fn serve(config: Config) -> Result<(), Error> {

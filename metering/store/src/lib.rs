@@ -4,18 +4,26 @@
 //! the disk). Blocks, usage rows and audit events are only ever added.
 //!
 //! ```
-//! use tenantry_model::{WallTime, block::Receipt};
-//! use tenantry_store::{Filter, Ledger, SentBlock};
+//! use tenantry_block::{NodeKey, Sealed};
+//! use tenantry_model::block::{Block, BlockHash, BlockKey, Contents, Receipt};
+//! use tenantry_model::{Moment, Usec};
+//! use tenantry_store::{Filter, Ledger, SentBlock, Taken};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
 //! let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).await?;
-//! let sent = br#"{"key":{"node":"n1","boot_id":"0b0b0b0b-0000-4000-8000-000000000001","sequence":1},"entries":[]}"#;
-//! let block = SentBlock::parse(sent.to_vec())?;
-//! let now: WallTime = "2026-11-22T10:00:00Z".parse()?;
-//! assert_eq!(ledger.ingest(&block, now, "request-1").await?, Receipt::New);
-//! assert_eq!(ledger.ingest(&block, now, "request-2").await?, Receipt::Duplicate);
+//! let now = Moment { wall: "2026-11-22T10:00:00Z".parse()?, boottime_usec: Usec(60_000_000) };
+//! let heartbeat = Block {
+//!     key: BlockKey { node: "n1".parse()?, boot_id: "0b0b0b0b-0000-4000-8000-000000000001".parse()?, sequence: 1 },
+//!     previous: BlockHash::default(),
+//!     closed: now,
+//!     contents: Contents::default(),
+//! };
+//! let sealed = Sealed::new(&heartbeat, &NodeKey::from_seed(&[7; 32]))?;
+//! let block = SentBlock::parse(sealed.bytes().to_vec())?;
+//! assert_eq!(ledger.ingest(&block, now.wall, "request-1").await?, Taken::Receipt(Receipt::New));
+//! assert_eq!(ledger.ingest(&block, now.wall, "request-2").await?, Taken::Receipt(Receipt::Duplicate));
 //! assert!(ledger.usage(&Filter::default()).await?.usage.is_empty());
 //! # Ok(()) }
 //! ```
@@ -24,17 +32,21 @@
 mod ingest;
 mod query;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteExecutor, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteExecutor, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
-use tenantry_model::WallTime;
-use tenantry_model::block::{Block, Entry};
+use tenantry_block::Sealed;
+pub use tenantry_block::{Malformed, PublicKey};
+use tenantry_model::block::Block;
+use tenantry_model::{NodeName, WallTime};
 
+pub use ingest::Taken;
 pub use query::{Filter, MOST_RECORDS};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -121,18 +133,19 @@ pub(crate) fn column(what: &str, value: u64) -> Result<i64, StoreError> {
 /// The block is what the bytes say: [`SentBlock::parse`] is the only constructor.
 #[derive(Debug, Clone)]
 pub struct SentBlock {
-    payload: Vec<u8>,
+    sealed: Sealed,
     block: Block,
 }
 
 impl SentBlock {
-    /// Reads a block's JSON.
+    /// Reads a block's bytes: checksum, signature and all that is in it.
     ///
     /// # Errors
     /// Where the bytes are no block.
-    pub fn parse(payload: Vec<u8>) -> Result<Self, serde_json::Error> {
-        let block = serde_json::from_slice(&payload)?;
-        Ok(Self { payload, block })
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, Malformed> {
+        let sealed = Sealed::open(bytes)?;
+        let block = sealed.block()?;
+        Ok(Self { sealed, block })
     }
 
     /// What was sent.
@@ -140,14 +153,13 @@ impl SentBlock {
     pub fn block(&self) -> &Block {
         &self.block
     }
+}
 
-    /// Whether usage rows come from it.
-    fn has_end(&self) -> bool {
-        self.block.entries.iter().any(|entry| matches!(entry, Entry::End(_)))
-    }
+impl std::ops::Deref for SentBlock {
+    type Target = Sealed;
 
-    fn sha256(&self) -> Vec<u8> {
-        Sha256::digest(&self.payload).to_vec()
+    fn deref(&self) -> &Sealed {
+        &self.sealed
     }
 }
 
@@ -177,12 +189,35 @@ pub enum AuditKind {
     EndConflict,
     /// A run's record was followed by one of a better quality.
     EndCorrected,
+    /// A job's node went down, and its last reading closed it.
+    EndEstimated,
+    /// A block does not name the one before it.
+    ChainBroken,
+    /// A block is signed with a key that its node is not trusted with.
+    UnknownKey,
+    /// A node is trusted with a key from now on.
+    KeyTrusted,
+    /// A node's spool was damaged, and a new one was begun.
+    SpoolLost,
+    /// A block has another name than it was made with.
+    Renumbered,
     /// Somebody without the right to send blocks tried.
     Refused,
 }
 
 impl AuditKind {
-    const ALL: [Self; 4] = [Self::BlockConflict, Self::EndConflict, Self::EndCorrected, Self::Refused];
+    const ALL: [Self; 10] = [
+        Self::BlockConflict,
+        Self::EndConflict,
+        Self::EndCorrected,
+        Self::EndEstimated,
+        Self::ChainBroken,
+        Self::UnknownKey,
+        Self::KeyTrusted,
+        Self::SpoolLost,
+        Self::Renumbered,
+        Self::Refused,
+    ];
 
     /// Its name in the ledger.
     #[must_use]
@@ -191,6 +226,12 @@ impl AuditKind {
             Self::BlockConflict => "block_conflict",
             Self::EndConflict => "end_conflict",
             Self::EndCorrected => "end_corrected",
+            Self::EndEstimated => "end_estimated",
+            Self::ChainBroken => "chain_broken",
+            Self::UnknownKey => "unknown_key",
+            Self::KeyTrusted => "key_trusted",
+            Self::SpoolLost => "spool_lost",
+            Self::Renumbered => "renumbered",
             Self::Refused => "refused",
         }
     }
@@ -240,9 +281,31 @@ impl Ledger {
         insert_audit(&self.writer, event).await
     }
 
+    /// Trusts a node with a key, beside those it has: one whose disk was replaced has a new one.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`]: nothing was changed.
+    pub async fn trust_key(&self, node: &NodeName, key: PublicKey, now: WallTime) -> Result<(), StoreError> {
+        let mut transaction =
+            self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;
+        trust(&mut transaction, node, key, now).await?;
+        let event = AuditEvent {
+            at: now,
+            kind: AuditKind::KeyTrusted,
+            uid: None,
+            correlation_id: "trust-key".to_owned(),
+            subject: format!("node {node}"),
+            detail: format!("an administrator trusts it with {key}"),
+        };
+        insert_audit(&mut *transaction, &event).await?;
+        transaction.commit().await.map_err(sql("commit a key"))
+    }
+
     /// Ends all work and folds the write-ahead log into the database.
     pub async fn close(&self) {
         self.readers.close().await;
+        // SQLite does so when the last connection closes; those that close together leave it to each other.
+        let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await;
         self.writer.close().await;
     }
 }
@@ -256,6 +319,30 @@ fn migration_error(path: &Path, source: MigrateError) -> StoreError {
         }
         source => StoreError::Migrate { path, source },
     }
+}
+
+async fn trust(
+    db: &mut SqliteConnection,
+    node: &NodeName,
+    key: PublicKey,
+    now: WallTime,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT OR IGNORE INTO node_key (node, public_key, trusted_unix_usec) VALUES (?, ?, ?)")
+        .bind(node.as_str())
+        .bind(&key.0[..])
+        .bind(now.unix_usec())
+        .execute(db)
+        .await
+        .map_err(sql("trust a key"))?;
+    Ok(())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // A String takes whatever is written.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 async fn insert_audit(executor: impl SqliteExecutor<'_>, event: &AuditEvent) -> Result<(), StoreError> {

@@ -1,7 +1,8 @@
 //! Questions to the ledger.
 
-use sqlx::{QueryBuilder, Sqlite};
-use tenantry_model::usage::{TenantCounter, UsageRecord, UsageReport};
+use serde::de::DeserializeOwned;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use tenantry_model::usage::{Gap, TenantCounter, UsageRecord, UsageReport};
 use tenantry_model::{JobId, TenantPath, Usec, WallTime};
 
 use crate::{AuditEvent, AuditKind, Ledger, StoreError, sql};
@@ -23,7 +24,8 @@ pub struct Filter {
 impl Ledger {
     /// Usage of ended jobs by their latest revision, of running jobs by their latest reading, in
     /// the order of tenant, job, start and node; and the latest counters of the tenants' own
-    /// groups, where the question is about neither one job nor one owner.
+    /// groups, where the question is about neither one job nor one owner; and what is missing of the
+    /// nodes' records, where it is about everything.
     ///
     /// # Errors
     /// [`StoreError::TooMany`], [`StoreError::Sql`], [`StoreError::Unreadable`].
@@ -40,7 +42,8 @@ impl Ledger {
                    AND coalesce(later.cluster, '') = coalesce(latest.cluster, '') \
                    AND later.revision > latest.revision) \
                UNION ALL \
-               SELECT tenant, uid, job_id, began_unix_usec, node, record FROM running_job) \
+               SELECT tenant, uid, job_id, began_unix_usec, node, record FROM running_job \
+               WHERE record IS NOT NULL) \
              WHERE true",
         );
         within(&mut query, filter.tenant.as_ref());
@@ -72,7 +75,8 @@ impl Ledger {
                 query.build_query_as().fetch_all(&mut *snapshot).await.map_err(sql("read tenants"))?;
             rows.into_iter().map(tenant_counter).collect::<Result<_, _>>()?
         };
-        Ok(UsageReport { usage, tenants })
+        let gaps = if filter == &Filter::default() { gaps(&mut snapshot).await? } else { Vec::new() };
+        Ok(UsageReport { usage, tenants, gaps })
     }
 
     /// The latest audit events, oldest first, `most` of them.
@@ -105,6 +109,27 @@ impl Ledger {
     }
 }
 
+/// What is missing. Blocks that came late after all are not.
+async fn gaps(snapshot: &mut SqliteConnection) -> Result<Vec<Gap>, StoreError> {
+    let rows: Vec<(String, String, Option<i64>, i64)> = sqlx::query_as(
+        "SELECT node, reason, from_unix_usec, to_unix_usec FROM gap \
+         WHERE first_sequence IS NULL OR (SELECT count(*) FROM block \
+           WHERE block.node = gap.node AND block.boot_id = gap.boot_id \
+             AND block.sequence BETWEEN gap.first_sequence AND gap.last_sequence) \
+           <= gap.last_sequence - gap.first_sequence \
+         ORDER BY node, to_unix_usec, id",
+    )
+    .fetch_all(snapshot)
+    .await
+    .map_err(sql("read gaps"))?;
+    let wall = |usec| WallTime::from_unix_usec(usec).map_err(|error| unreadable("gap", error));
+    let gap = |(node, reason, from, to): (String, String, Option<i64>, i64)| {
+        let node = node.parse().map_err(|error| unreadable("gap", error))?;
+        Ok(Gap { node, reason, from: from.map(wall).transpose()?, to: wall(to)? })
+    };
+    rows.into_iter().map(gap).collect()
+}
+
 /// A nested tenant's path goes on with '/', and '0' is the character after it.
 fn within(query: &mut QueryBuilder<'_, Sqlite>, tenant: Option<&TenantPath>) {
     if let Some(tenant) = tenant {
@@ -124,6 +149,14 @@ fn tenant_counter(row: (String, String, i64, Option<i64>)) -> Result<TenantCount
         read: WallTime::from_unix_usec(read).map_err(|error| unreadable(table, error))?,
         cpu_usage_usec: cpu_usage.map(Usec),
     })
+}
+
+/// A column of JSON that may be NULL.
+pub(crate) fn parse_json<T: DeserializeOwned>(
+    table: &'static str,
+    text: Option<&str>,
+) -> Result<Option<T>, StoreError> {
+    text.map(serde_json::from_str).transpose().map_err(|error| unreadable(table, error))
 }
 
 pub(crate) fn parse_record(table: &'static str, text: &str) -> Result<UsageRecord, StoreError> {

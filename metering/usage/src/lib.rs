@@ -11,8 +11,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod integral;
 mod totals;
+pub mod window;
 
+pub use integral::{INTERPOLATED_AFTER, Integral, MemoryTime};
 pub use totals::{Sum, Totals, totals_by_tenant};
 
 use tenantry_model::catalogue::Metric;
@@ -21,20 +24,32 @@ use tenantry_model::reading::{IoStat, Reading};
 use tenantry_model::usage::{UsageRecord, UsageState};
 use tenantry_model::{Bytes, Moment, Usec};
 
-/// The final record of a job's run on one node.
+/// The final record of a job's run on one node. `integral` is of the readings that came before its end.
 ///
 /// The job's group is made anew for each run, so its counters are the run's own. Where there was
 /// no reading, only times and allocation are there.
 #[must_use]
-pub fn record_of_end(end: &JobEnd) -> UsageRecord {
-    record(
-        &end.registration,
-        end.allocation.as_ref(),
-        end.reading.as_ref(),
-        end.ended,
-        UsageState::Final,
-        end.quality,
-    )
+pub fn record_of_end(end: &JobEnd, integral: Option<Integral>) -> UsageRecord {
+    let JobEnd { registration, allocation, reading, steps, ended, quality, unmeasured_usec } = end;
+    let integral = integral.unwrap_or_else(|| Integral::new(registration.began));
+    let integral = reading.as_ref().map(|reading| integral.with(reading));
+    let record = record(registration, allocation.as_ref(), reading.as_ref(), integral.as_ref(), *ended);
+    let unmeasured_usec = match quality {
+        Quality::Exact => Some(Usec(0)),
+        Quality::Estimated | Quality::Gap => *unmeasured_usec,
+    };
+    let steps_cpu_usec = steps.as_ref().and_then(|steps| steps.cpu_usage_usec);
+    // The kernel rounds each group's figure down to microseconds: a difference below nothing is none.
+    let slurm_overhead_usec =
+        record.cpu_usage_usec.zip(steps_cpu_usec).and_then(|(job, steps)| job.since(steps));
+    UsageRecord {
+        state: UsageState::Final,
+        quality: *quality,
+        unmeasured_usec,
+        steps_cpu_usec,
+        slurm_overhead_usec,
+        ..record
+    }
 }
 
 /// What a running job has used up to `reading`: cumulative counters, exact for their moment.
@@ -43,23 +58,24 @@ pub fn record_of_running(
     registration: &Registration,
     allocation: Option<&Allocation>,
     reading: &Reading,
+    integral: &Integral,
 ) -> UsageRecord {
-    record(registration, allocation, Some(reading), reading.at, UsageState::Running, Quality::Exact)
+    record(registration, allocation, Some(reading), Some(integral), reading.at)
 }
 
 fn record(
     registration: &Registration,
     allocation: Option<&Allocation>,
     reading: Option<&Reading>,
+    integral: Option<&Integral>,
     until: Moment,
-    state: UsageState,
-    quality: Quality,
 ) -> UsageRecord {
     let incarnation = &registration.incarnation;
     let elapsed = until.since(&registration.began);
     let usec = |metric| reading.and_then(|reading| reading.usec(metric));
     let bytes = |metric| reading.and_then(|reading| reading.bytes(metric));
     let count = |metric| reading.and_then(|reading| reading.get(metric));
+    let memory = integral.and_then(Integral::memory);
     let allocated_cpus = allocation.and_then(|allocation| allocation.cpus).or(registration.allocated_cpus);
     let allocated_memory = allocation.and_then(|allocation| allocation.memory);
     UsageRecord {
@@ -72,15 +88,23 @@ fn record(
         partition: registration.partition.clone(),
         uid: registration.uid,
         user: registration.user.clone(),
-        state,
-        quality,
+        state: UsageState::Running,
+        quality: Quality::Exact,
         began: incarnation.began,
         ended: until.wall,
         elapsed_usec: elapsed,
         cpu_usage_usec: usec(Metric::CPU_USAGE),
         cpu_user_usec: usec(Metric::CPU_USER),
         cpu_system_usec: usec(Metric::CPU_SYSTEM),
+        steps_cpu_usec: None,
+        slurm_overhead_usec: None,
         memory_peak_bytes: bytes(Metric::MEMORY_PEAK),
+        memory_mib_seconds: memory
+            .and_then(|memory| u64::try_from(memory.byte_usec.checked_div(MIB_SECOND)?).ok()),
+        memory_mib_seconds_bound: memory
+            .and_then(|memory| u64::try_from(memory.bound_byte_usec?.div_ceil(MIB_SECOND)).ok()),
+        interpolated_usec: integral.map(Integral::interpolated),
+        unmeasured_usec: None,
         memory_oom_kills: count(Metric::MEMORY_OOM_KILLS),
         pids_peak: count(Metric::PIDS_PEAK),
         io_read_bytes: reading.and_then(|reading| io_sum(reading, |io| io.rbytes)),
@@ -106,11 +130,13 @@ fn cpu_time(cpus: u32, time: Usec) -> Option<Usec> {
     u64::from(cpus).checked_mul(time.0).map(Usec)
 }
 
+/// Bytes x microseconds in one MiB x second.
+const MIB_SECOND: u128 = 1_000_000 << 20;
+
 /// MiB x seconds, rounded down once, at the end: half a MiB for two seconds is one.
 fn mib_seconds(memory: Bytes, time: Usec) -> Option<u64> {
-    const BYTE_USEC: u128 = 1_000_000 << 20;
     let byte_usec = u128::from(memory.0).checked_mul(u128::from(time.0))?;
-    u64::try_from(byte_usec.checked_div(BYTE_USEC)?).ok()
+    u64::try_from(byte_usec.checked_div(MIB_SECOND)?).ok()
 }
 
 #[cfg(test)]

@@ -52,9 +52,16 @@ fn end(reading: Option<Reading>, allocation: Option<Allocation>, ended: u64) -> 
         registration: registration(),
         allocation,
         reading,
+        steps: None,
         ended: moment(ended),
         quality: Quality::Exact,
+        unmeasured_usec: None,
     }
+}
+
+fn running(allocation: Option<&Allocation>, reading: &Reading) -> UsageRecord {
+    let integral = Integral::new(registration().began).with(reading);
+    record_of_running(&registration(), allocation, reading, &integral)
 }
 
 fn io(minor: u32, rbytes: u64, wbytes: u64) -> DeviceIo {
@@ -74,7 +81,7 @@ fn the_end_of_a_job_becomes_its_record() {
     ];
     let reading = Reading { io: Some(vec![io(0, 10, 1), io(16, 20, 2)]), ..reading(2_000_900, &counters) };
     let allocation = Allocation { cpus: Some(4), memory: Some(Bytes(3 * Bytes::MIB)) };
-    let record = record_of_end(&end(Some(reading), Some(allocation), 2_001_000));
+    let record = record_of_end(&end(Some(reading), Some(allocation), 2_001_000), None);
     assert_eq!(record.state, UsageState::Final);
     assert_eq!(record.elapsed_usec, Some(Usec(2_000_000)));
     assert_eq!((record.cpu_usage_usec, record.cpu_system_usec), (Some(Usec(90)), Some(Usec(30))));
@@ -87,7 +94,7 @@ fn the_end_of_a_job_becomes_its_record() {
 
 #[test]
 fn absent_is_not_zero() {
-    let record = record_of_end(&end(None, None, 2_000));
+    let record = record_of_end(&end(None, None, 2_000), None);
     assert_eq!(record.cpu_usage_usec, None);
     assert_eq!(record.io_read_bytes, None);
     assert_eq!(record.memory_peak_bytes, None);
@@ -99,7 +106,7 @@ fn absent_is_not_zero() {
 #[test]
 fn a_file_that_named_no_device_is_zero_bytes() {
     let reading = Reading { io: Some(Vec::new()), ..bare_reading(5_000) };
-    assert_eq!(record_of_running(&registration(), None, &reading).io_read_bytes, Some(Bytes(0)));
+    assert_eq!(running(None, &reading).io_read_bytes, Some(Bytes(0)));
 }
 
 #[test]
@@ -108,7 +115,7 @@ fn what_does_not_fit_is_absent() {
     let allocation = Allocation { cpus: Some(u32::MAX), memory: Some(Bytes(u64::MAX)) };
     let long = u64::from(u32::MAX) * 1_000_000;
     let end = end(Some(Reading { io: Some(devices), ..bare_reading(5_000) }), Some(allocation), long * 2);
-    let record = record_of_end(&end);
+    let record = record_of_end(&end, None);
     assert_eq!((record.io_read_bytes, record.io_write_bytes), (None, Some(Bytes(2))));
     assert_eq!(record.allocated_cpu_usec, None);
     assert_eq!(record.allocated_memory_mib_seconds, None);
@@ -116,7 +123,7 @@ fn what_does_not_fit_is_absent() {
 
 #[test]
 fn a_time_before_the_start_gives_no_duration() {
-    let record = record_of_running(&registration(), None, &bare_reading(1));
+    let record = running(None, &bare_reading(1));
     assert_eq!((record.elapsed_usec, record.allocated_cpu_usec), (None, None));
 }
 
@@ -128,7 +135,7 @@ fn mib_seconds_are_rounded_down_once() {
 }
 
 fn record_with(cpu: Option<u64>, tenant: bool) -> UsageRecord {
-    let mut record = record_of_end(&end(None, None, 2_000));
+    let mut record = record_of_end(&end(None, None, 2_000), None);
     record.cpu_usage_usec = cpu.map(Usec);
     if !tenant {
         record.tenant = None;
@@ -156,8 +163,8 @@ proptest! {
             ..self::reading(at, &[(Metric::CPU_USAGE, cpu + add_cpu)])
         };
         let allocation = Allocation { cpus: Some(cpus), memory: Some(Bytes(memory)) };
-        let first = record_of_running(&registration(), Some(&allocation), &reading(at, 0, false));
-        let second = record_of_running(&registration(), Some(&allocation), &reading(at + later, more_cpu, true));
+        let first = running(Some(&allocation), &reading(at, 0, false));
+        let second = running(Some(&allocation), &reading(at + later, more_cpu, true));
         prop_assert!(first.cpu_usage_usec <= second.cpu_usage_usec);
         prop_assert!(first.io_read_bytes <= second.io_read_bytes);
         prop_assert!(first.elapsed_usec <= second.elapsed_usec);

@@ -14,7 +14,7 @@ use tenantry_model::job::{Allocation, JobEnd, JobRecords, Paths, Placement, Qual
 use tenantry_model::reading::Reading;
 use tenantry_model::{JobId, NodeName};
 
-use crate::{Error, Site, fault, lock, namespace, outbox, residue, scope};
+use crate::{Error, Site, fault, lock, namespace, outbox, residue, scope, steps};
 
 /// How long the last processes may take to die after SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -98,8 +98,13 @@ fn end_of(site: &Site, records: &JobRecords, registration: Registration) -> Resu
         // Never in a group of ours: the times and the allocation are all there is.
         Placement::Unisolated { .. } | Placement::Refused { .. } => (None, Quality::Gap),
     };
+    let steps = match &registration.placement {
+        Placement::Grafted { leaf, .. } => steps::of_job(site, records, &GroupPath::new(leaf)?),
+        Placement::Unisolated { .. } | Placement::Refused { .. } => None,
+    };
     fault::step("close: killed");
-    let end = JobEnd { registration, allocation, reading, ended: site.now()?, quality };
+    let ended = site.now()?;
+    let end = JobEnd { registration, allocation, reading, steps, ended, quality, unmeasured_usec: None };
     if let Err(error) = durable::write_json(&records.end(), &end) {
         // Only a close that is cut off would miss it.
         site.error(&format!("job {job}: cannot write {}: {error}", records.end().display()));
@@ -142,6 +147,12 @@ fn final_reading(site: &Site, leaf: &GroupPath) -> Result<(Option<Reading>, Qual
 }
 
 fn remove_records(paths: &Paths, records: &JobRecords) -> Result<(), Error> {
+    match fs::remove_dir_all(records.steps()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::record("remove", records.steps())(error));
+        }
+        _ => {}
+    }
     // The end is last: while there is a registration, there is what was told of it.
     for file in [records.allocation(), records.registration(), records.end()] {
         match fs::remove_file(&file) {
@@ -162,7 +173,9 @@ fn remove_records(paths: &Paths, records: &JobRecords) -> Result<(), Error> {
 pub fn clear_directory(paths: &Paths, records: &JobRecords) -> Result<(), Error> {
     let listed = fs::read_dir(&records.dir).map_err(Error::record("list", &records.dir))?;
     for entry in listed.flatten() {
-        fs::remove_file(entry.path()).map_err(Error::record("remove", entry.path()))?;
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let remove = if is_dir { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+        remove.map_err(Error::record("remove", entry.path()))?;
     }
     remove_directory(paths, records)
 }

@@ -21,6 +21,7 @@ mod residue;
 pub mod scope;
 pub mod siblings;
 mod site;
+pub mod steps;
 mod sweep;
 
 pub use error::Error;

@@ -3,12 +3,14 @@
 use std::sync::OnceLock;
 
 use spank::{Failure, Outcome, Step};
-use tenantry_cgroup::{GroupPath, graft};
-use tenantry_isolation::scope;
+use tenantry_cgroup::{GroupPath, Root, graft};
+use tenantry_isolation::{scope, steps};
 use tenantry_model::durable;
 use tenantry_model::job::{Allocation, JobRecords, Paths, Placement, Registration};
 use tenantry_model::tenants::{self, IsolationFailure};
-use tenantry_model::{Bytes, JobId};
+use tenantry_model::{Bytes, JobId, SystemClock};
+
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// What `init` found. Unset: it did not get to an end.
 static VERDICT: OnceLock<Verdict> = OnceLock::new();
@@ -48,6 +50,20 @@ pub fn judge_task() -> Outcome {
     }
 }
 
+/// The step is over: what its tasks used, before Slurm removes their group. The job's own counters
+/// do not depend on it.
+pub fn exit(step: &Step<'_>) -> Outcome {
+    let own = graft::own_group()?;
+    let (Some(scope), Some(group)) = (scope::of(&own), steps::group_of(&own)) else { return Ok(()) };
+    let paths = Paths::default();
+    let records = paths.job(scope.as_path(), JobId(step.job_id()?));
+    if records.steps().exists() {
+        steps::end(&Root::open(CGROUPS.as_ref())?, &SystemClock, &records, &group)
+            .map_err(|error| Failure::new(error.describe()))?;
+    }
+    Ok(())
+}
+
 fn refused(reason: &str) -> Failure {
     Failure::new(format!("this job may not run here: {reason}"))
 }
@@ -56,12 +72,21 @@ fn judge(step: &Step<'_>) -> Result<Verdict, Failure> {
     let job = JobId(step.job_id()?);
     let paths = Paths::default();
     // Without a scope there is no proctrack/cgroup, and the prolog found none either.
-    let Some(scope) = scope::of(&graft::own_group()?) else { return Ok(unregistered(&paths, job)) };
+    let own = graft::own_group()?;
+    let Some(scope) = scope::of(&own) else { return Ok(unregistered(&paths, job)) };
     let records = paths.job(scope.as_path(), job);
     let Some(registration) = durable::read_json::<Registration>(&records.registration())? else {
         return Ok(unregistered(&paths, job));
     };
     note_allocation(step, &records);
+    if let Some(group) = steps::group_of(&own)
+        && let Err(error) = steps::begin(&records, &group)
+    {
+        spank::log::error(&format!(
+            "cannot note {group} in {}: {error}; its own part stays unknown",
+            records.dir.display()
+        ));
+    }
     Ok(match registration.placement {
         Placement::Refused { reason } => Verdict::Refused(reason),
         Placement::Unisolated { .. } => Verdict::Unisolated,

@@ -1,0 +1,104 @@
+//! What each step used, without Slurm's own part: slurmstepd stands in `step_N/slurm`, the tasks in
+//! `step_N/user`. Slurm removes both when the step ends, so `slurm_spank_exit` reads the second before.
+
+use std::fs;
+use std::io;
+
+use tenantry_cgroup::{GroupPath, GroupReader, Root};
+use tenantry_model::durable;
+use tenantry_model::job::{JobRecords, StepEnd, Steps};
+use tenantry_model::units::Usec;
+use tenantry_model::{Clock, Moment};
+
+use crate::{Error, Site};
+
+/// The group of a step, from slurmstepd's own in it; `None` where it stands elsewhere.
+#[must_use]
+pub fn group_of(own: &GroupPath) -> Option<GroupPath> {
+    own.parent().filter(|group| name(group).is_some())
+}
+
+/// A step's name, as in its group's: `batch`, `extern`, `0`.
+fn name(group: &GroupPath) -> Option<&str> {
+    group.name().to_str()?.strip_prefix("step_").filter(|name| !name.is_empty())
+}
+
+/// Notes that a step began: if nothing follows, its part is unknown.
+///
+/// # Errors
+/// Where that cannot be written.
+pub fn begin(records: &JobRecords, group: &GroupPath) -> io::Result<()> {
+    let Some(step) = name(group) else { return Ok(()) };
+    fs::create_dir_all(records.steps())?;
+    let began = StepEnd { step: step.to_owned(), ended: None, reading: None };
+    durable::write_json(&records.step(step), &began)
+}
+
+/// Notes what a step's tasks used, when none of them is left.
+///
+/// # Errors
+/// Where their counters cannot be read, or what they say not be written.
+pub fn end(root: &Root, clock: &dyn Clock, records: &JobRecords, group: &GroupPath) -> Result<(), Error> {
+    let Some(step) = name(group) else { return Ok(()) };
+    let ended = read(root, clock, group, step)?;
+    durable::write_json(&records.step(step), &ended).map_err(Error::record("write", records.step(step)))
+}
+
+fn read(root: &Root, clock: &dyn Clock, group: &GroupPath, step: &str) -> Result<StepEnd, Error> {
+    let tasks = group.child("user")?;
+    let reading = GroupReader::open(root, &tasks)?.read(clock)?;
+    let ended = Some(reading.at);
+    // What still runs would go on using.
+    let over = root.is_populated(&tasks)? == Some(false);
+    Ok(StepEnd {
+        step: step.to_owned(),
+        ended,
+        reading: (over && reading.cpu_usage().is_some()).then_some(reading),
+    })
+}
+
+/// All steps of a job whose processes are gone: as they ended, or as their groups stand, where
+/// slurmstepd was killed and nobody removed them. `None` where none was ever noted.
+pub fn of_job(site: &Site, records: &JobRecords, leaf: &GroupPath) -> Option<Steps> {
+    let listed = fs::read_dir(records.steps()).ok()?;
+    let mut steps = Steps { count: 0, cpu_usage_usec: Some(Usec(0)), ends: Vec::new() };
+    let mut noted: Vec<StepEnd> = listed
+        .flatten()
+        .filter_map(|entry| durable::read_json(&entry.path()).ok().flatten())
+        .map(|end: StepEnd| if end.reading.is_some() { end } else { found(site, leaf, end) })
+        .collect();
+    noted.sort_by(|a, b| (at(a), &a.step).cmp(&(at(b), &b.step)));
+    for end in noted {
+        let used = end.reading.as_ref().and_then(tenantry_model::reading::Reading::cpu_usage);
+        steps.cpu_usage_usec = steps.cpu_usage_usec.zip(used).and_then(|(sum, used)| sum.checked_add(used));
+        steps.count = steps.count.saturating_add(1);
+        if steps.ends.len() < Steps::MOST_ENDS {
+            steps.ends.push(end);
+        }
+    }
+    (steps.count > 0).then_some(steps)
+}
+
+fn at(end: &StepEnd) -> Option<u64> {
+    end.ended.map(|Moment { boottime_usec, .. }| boottime_usec.0)
+}
+
+/// A step that did not end by itself, from its group, if that is still there.
+fn found(site: &Site, leaf: &GroupPath, end: StepEnd) -> StepEnd {
+    let read =
+        || read(&site.root, site.clock, &leaf.child(format!("step_{}", end.step)).ok()?, &end.step).ok();
+    read().unwrap_or(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_the_group_that_slurmstepds_stands_in() {
+        let group = |path: &str| group_of(&GroupPath::new(path).unwrap()).map(|group| group.to_string());
+        let step = "s.scope/tenant_acme/job_7/step_batch";
+        assert_eq!(group(&format!("{step}/slurm")), Some(step.to_owned()));
+        assert_eq!(group("s.scope/system"), None);
+    }
+}
