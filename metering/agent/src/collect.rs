@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::registered::Registered;
-use crate::sampler::Sampler;
+use crate::sampler::{Group, Sampler};
 use crate::spool::Spool;
 use crate::{outbox, registered};
 
@@ -81,9 +81,13 @@ impl Collector {
 
     async fn sample(&mut self) -> Result<()> {
         let jobs = registered::find(&self.paths).context("cannot list the registered jobs")?;
+        let mut entries = Vec::new();
         // cgroupfs answers from memory: reading it does not block for long.
-        let mut entries =
-            tokio::task::block_in_place(|| self.sampler.round(jobs.iter().map(|job| &job.registration)));
+        tokio::task::block_in_place(|| {
+            self.sampler.set_jobs(jobs.iter().map(|job| &job.registration));
+            self.sampler.round(&mut |group, reading| entries.push(entry(group, reading.clone())))
+        })
+        .context("cannot sample")?;
         self.remember(&jobs, &entries);
         let lost = self.ends_of_lost_jobs(&jobs)?;
         entries.extend(lost.iter().map(|(_, end)| Entry::End(Box::new(end.clone()))));
@@ -168,5 +172,12 @@ impl Collector {
         }
         self.spool.forget(&names).await?;
         Ok(())
+    }
+}
+
+fn entry(group: Group<'_>, reading: Reading) -> Entry {
+    match group {
+        Group::Job(registration) => Entry::Job { registration: Box::new(registration.clone()), reading },
+        Group::Tenant { node, path } => Entry::Tenant { node: node.clone(), tenant: path.clone(), reading },
     }
 }
