@@ -70,6 +70,16 @@ impl Subkeys<'_> {
         value
     }
 
+    /// As [`Subkeys::get`], at once where it stands last.
+    #[must_use]
+    pub fn get_last(&self, name: &[u8]) -> Option<u64> {
+        let last = self.0.rsplit(|byte| *byte == b' ').next()?;
+        match last.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"=")) {
+            Some(value) => number(value),
+            None => self.get(name),
+        }
+    }
+
     /// The values of some sub-keys, in the order of `names`; of one that is there twice the first
     /// counts. Quickest where `names` stand in the kernel's order.
     #[must_use]
@@ -203,6 +213,17 @@ mod tests {
         }
 
         #[test]
+        fn a_sub_key_is_found_wherever_it_stands(
+            values in prop::collection::btree_map("(total|avg10|avg60|tota|totals)", any::<u32>(), 0..5),
+        ) {
+            let pairs: String = values.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+            let line = format!("some{pairs}\n");
+            let (_, subkeys) = nested_keyed(line.as_bytes()).next().unwrap();
+            let value = values.get("total").copied().map(u64::from);
+            prop_assert_eq!((subkeys.get(b"total"), subkeys.get_last(b"total")), (value, value));
+        }
+
+        #[test]
         fn a_number_is_what_the_standard_library_says(text in "[0-9]{1,22}") {
             prop_assert_eq!(number(text.as_bytes()), text.parse().ok());
         }
@@ -213,7 +234,7 @@ mod tests {
             let _ = flat_keyed(&text).count();
             let _ = pick(&text, [b"usage_usec", b"a"]);
             for (_, subs) in nested_keyed(&text) {
-                let _ = subs.get(b"total");
+                let _ = (subs.get(b"total"), subs.get_last(b"total"));
             }
         }
 

@@ -236,8 +236,13 @@ fn keyed<const N: usize>(text: &[u8], lines: &Lines<N>, counters: &mut Counters)
 fn pressure(text: &[u8], some: Metric, full: Option<Metric>, counters: &mut Counters) {
     for (kind, subkeys) in nested_keyed(text) {
         match (kind, full) {
-            (b"some", _) => counters.set(some, subkeys.get(b"total")),
-            (b"full", Some(full)) => counters.set(full, subkeys.get(b"total")),
+            (b"some", full) => {
+                counters.set(some, subkeys.get_last(b"total"));
+                if full.is_none() {
+                    return;
+                }
+            }
+            (b"full", Some(full)) => counters.set(full, subkeys.get_last(b"total")),
             _ => {}
         }
     }
