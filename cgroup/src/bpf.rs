@@ -45,7 +45,7 @@ mod tests;
 use attach::{Loaded, Target};
 use hook::Hook;
 
-pub use counters::{Counters, Meter, PINS};
+pub use counters::{Counters, CountersBuffer, Meter, PINS};
 pub use hook::Part;
 pub use policy::Policy;
 pub use support::{Support, support};

@@ -98,6 +98,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the kernel says that the group, or its file, is not there.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether it is about something that this node does not have or does not take, a limit, a
     /// program, an interface: a job can run without it, where the site would rather.
     #[must_use]

@@ -27,5 +27,5 @@ pub mod tenant;
 
 pub use error::{Error, Result};
 pub use path::GroupPath;
-pub use reading::GroupReader;
+pub use reading::{GroupReader, ReadBuffer};
 pub use root::Root;

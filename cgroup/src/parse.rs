@@ -4,24 +4,57 @@
 /// A file of one number: `memory.current`. `max` is absent too.
 #[must_use]
 pub fn number(text: &[u8]) -> Option<u64> {
-    str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
+    /// So many digits fit into 64 bits, whatever they are.
+    const SURE: usize = 19;
+    let digits = text.trim_ascii();
+    let (sure, rest) = digits.split_at_checked(SURE).unwrap_or((digits, &[]));
+    if sure.is_empty() {
+        return None;
+    }
+    let mut value = 0_u64;
+    for byte in sure {
+        value = value.wrapping_mul(10).wrapping_add(digit(*byte)?);
+    }
+    for byte in rest {
+        value = value.checked_mul(10)?.checked_add(digit(*byte)?)?;
+    }
+    Some(value)
+}
+
+fn digit(byte: u8) -> Option<u64> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit < 10).then_some(u64::from(digit))
 }
 
 /// The `key value` lines of a flat-keyed file: `cpu.stat`, `memory.events`, `cgroup.events`.
 pub fn flat_keyed(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
     lines(text).filter_map(|line| {
-        let at = line.iter().position(|byte| *byte == b' ')?;
-        let (key, value) = line.split_at_checked(at)?;
+        let (key, value) = cut(line, b' ')?;
         Some((key, number(value)?))
     })
+}
+
+/// The values of some keys of a flat-keyed file, in the order of `keys`; of a key's lines the first counts.
+///
+/// Looks no further than the line of the last one. Quickest where `keys` stand in the kernel's order.
+#[must_use]
+pub fn pick<const N: usize>(text: &[u8], keys: [&[u8]; N]) -> [Option<u64>; N] {
+    let mut wanted = Wanted::new(keys);
+    let mut rest = text;
+    while !wanted.is_complete()
+        && let Some((line, after)) = next(rest, b'\n')
+    {
+        rest = after;
+        wanted.offer(|key| line.strip_prefix(key)?.strip_prefix(b" "));
+    }
+    wanted.values
 }
 
 /// The `key sub=value sub=value` lines of a nested-keyed file: `io.stat`, the pressure files.
 pub fn nested_keyed(text: &[u8]) -> impl Iterator<Item = (&[u8], Subkeys<'_>)> {
     lines(text).filter_map(|line| {
-        let mut words = line.split(|byte| *byte == b' ');
-        let key = words.next().filter(|key| !key.is_empty())?;
-        Some((key, Subkeys(line)))
+        let (key, subkeys) = cut(line, b' ').unwrap_or((line, &[]));
+        (!key.is_empty()).then_some((key, Subkeys(subkeys)))
     })
 }
 
@@ -33,8 +66,65 @@ impl Subkeys<'_> {
     /// The value of one sub-key.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<u64> {
-        let mut pairs = self.0.split(|byte| *byte == b' ');
-        pairs.find_map(|pair| number(pair.strip_prefix(name)?.strip_prefix(b"=")?))
+        let [value] = self.pick([name]);
+        value
+    }
+
+    /// As [`Subkeys::get`], at once where it stands last.
+    #[must_use]
+    pub fn get_last(&self, name: &[u8]) -> Option<u64> {
+        let last = self.0.rsplit(|byte| *byte == b' ').next()?;
+        match last.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"=")) {
+            Some(value) => number(value),
+            None => self.get(name),
+        }
+    }
+
+    /// The values of some sub-keys, in the order of `names`; of one that is there twice the first
+    /// counts. Quickest where `names` stand in the kernel's order.
+    #[must_use]
+    pub fn pick<const N: usize>(&self, names: [&[u8]; N]) -> [Option<u64>; N] {
+        let mut wanted = Wanted::new(names);
+        let mut rest = self.0;
+        while !wanted.is_complete()
+            && let Some((pair, after)) = next(rest, b' ')
+        {
+            rest = after;
+            wanted.offer(|name| pair.strip_prefix(name)?.strip_prefix(b"="));
+        }
+        wanted.values
+    }
+}
+
+/// Keys that are looked for, and what was found of them.
+struct Wanted<'k, const N: usize> {
+    keys: [&'k [u8]; N],
+    values: [Option<u64>; N],
+    missing: usize,
+}
+
+impl<'k, const N: usize> Wanted<'k, N> {
+    fn new(keys: [&'k [u8]; N]) -> Self {
+        Self { keys, values: [None; N], missing: N }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Takes the value that `text_of` finds for one of the keys that are still missing.
+    fn offer<'t>(&mut self, text_of: impl Fn(&[u8]) -> Option<&'t [u8]>) {
+        for (key, value) in self.keys.iter().zip(&mut self.values) {
+            if value.is_none()
+                && let Some(text) = text_of(key)
+            {
+                *value = number(text);
+                if value.is_some() {
+                    self.missing = self.missing.saturating_sub(1);
+                }
+                return;
+            }
+        }
     }
 }
 
@@ -45,6 +135,18 @@ pub fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// What stands before the first `mark`, and what after it.
+fn cut(text: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|byte| *byte == mark)?;
+    let (before, after) = text.split_at_checked(at)?;
+    Some((before, after.split_first()?.1))
+}
+
+/// The text up to the first `mark` or its end, and what is left; `None` where nothing is left.
+fn next(text: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
+    if text.is_empty() { None } else { Some(cut(text, mark).unwrap_or((text, &[]))) }
 }
 
 #[cfg(test)]
@@ -84,13 +186,55 @@ mod tests {
         assert_eq!(subs.get(b"rbytes"), Some(3));
     }
 
+    #[test]
+    fn picked_values_are_those_of_the_keys_whatever_their_order() {
+        let text = b"high 1\noom 2\noom_kill 3\nmax x\nmax 4\noom 5\n";
+        assert_eq!(pick(text, [b"max", b"oom", b"oom_k", b"oom_kill"]), [Some(4), Some(2), None, Some(3)]);
+    }
+
+    /// Lines that are often of the keys looked for, and often nearly so.
+    fn keyed_text() -> impl Strategy<Value = String> {
+        let line = prop_oneof![
+            4 => ("(anon|file|kernel|shmem)", any::<u64>()).prop_map(|(key, value)| format!("{key} {value}")),
+            1 => "(anon|filex|kernel|shmem|file_mapped) ?(max|-1|18446744073709551616|[0-9]{1,3})?",
+            1 => "[a-z ]{0,6}",
+        ];
+        prop::collection::vec(line, 0..12).prop_map(|lines| lines.join("\n"))
+    }
+
     proptest! {
+        #[test]
+        fn what_is_picked_is_the_first_number_of_each_key(text in keyed_text()) {
+            const KEYS: [&[u8]; 4] = [b"anon", b"file", b"kernel", b"shmem"];
+            let first = KEYS.map(|wanted| {
+                flat_keyed(text.as_bytes()).find(|(key, _)| *key == wanted).map(|(_, value)| value)
+            });
+            prop_assert_eq!(pick(text.as_bytes(), KEYS), first);
+        }
+
+        #[test]
+        fn a_sub_key_is_found_wherever_it_stands(
+            values in prop::collection::btree_map("(total|avg10|avg60|tota|totals)", any::<u32>(), 0..5),
+        ) {
+            let pairs: String = values.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+            let line = format!("some{pairs}\n");
+            let (_, subkeys) = nested_keyed(line.as_bytes()).next().unwrap();
+            let value = values.get("total").copied().map(u64::from);
+            prop_assert_eq!((subkeys.get(b"total"), subkeys.get_last(b"total")), (value, value));
+        }
+
+        #[test]
+        fn a_number_is_what_the_standard_library_says(text in "[0-9]{1,22}") {
+            prop_assert_eq!(number(text.as_bytes()), text.parse().ok());
+        }
+
         #[test]
         fn any_bytes_are_parsed_without_a_panic(text in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = number(&text);
             let _ = flat_keyed(&text).count();
+            let _ = pick(&text, [b"usage_usec", b"a"]);
             for (_, subs) in nested_keyed(&text) {
-                let _ = subs.get(b"total");
+                let _ = (subs.get(b"total"), subs.get_last(b"total"));
             }
         }
 

@@ -1,23 +1,23 @@
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use tenantry_model::catalogue::Metric;
-use tenantry_model::clock::Clock;
+use tenantry_model::clock::{Clock, Moment};
 use tenantry_model::reading::{Counters, DeviceId, DeviceIo, IoStat, Reading};
 
 use crate::bpf;
-use crate::parse::{flat_keyed, nested_keyed, number};
+use crate::parse::{nested_keyed, number, pick};
 use crate::{Error, GroupPath, Result, Root};
 
 /// One group's files, opened once and read again and again.
 ///
-/// A file the kernel does not offer is absent from every reading. Once the group is removed,
-/// [`GroupReader::read`] answers with all of them absent.
+/// A file the kernel does not offer is absent from every reading. Once the group is removed, all
+/// of them are.
 #[derive(Debug)]
 pub struct GroupReader {
     files: Files,
-    buffer: Vec<u8>,
     traffic: Option<(Arc<bpf::Counters>, u64)>,
 }
 
@@ -37,8 +37,36 @@ struct Files {
     io_pressure: Option<File>,
 }
 
+/// What readings are made in: one for any number of groups, read one after the other.
+#[derive(Debug)]
+pub struct ReadBuffer {
+    text: Box<[u8]>,
+    /// The devices of the last reading that had any, to be filled again.
+    io: Vec<DeviceIo>,
+    traffic: bpf::CountersBuffer,
+}
+
 /// `memory.stat` is the longest by far: some 1.5 KiB today.
 const BUFFER_BYTES: usize = 16 << 10;
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self {
+            text: vec![0; BUFFER_BYTES].into_boxed_slice(),
+            io: Vec::new(),
+            traffic: bpf::CountersBuffer::default(),
+        }
+    }
+}
+
+impl ReadBuffer {
+    /// Takes a reading back that is not wanted any more, so that the next one need not allocate.
+    pub fn reclaim(&mut self, reading: Reading) {
+        if let Some(devices) = reading.io {
+            self.io = devices;
+        }
+    }
+}
 
 impl GroupReader {
     /// The files a reading is made of.
@@ -86,17 +114,41 @@ impl GroupReader {
             io_pressure: open("io.pressure")?,
         };
         let traffic = traffic.map(|counters| Ok((counters, bpf::group_id(root, group)?))).transpose()?;
-        Ok(Self { files, buffer: vec![0; BUFFER_BYTES], traffic })
+        Ok(Self { files, traffic })
     }
 
     /// The group's counters now.
     ///
     /// # Errors
     /// Where the clock cannot be read.
-    pub fn read(&mut self, clock: &dyn Clock) -> Result<Reading> {
+    pub fn read(&self, clock: &dyn Clock) -> Result<Reading> {
         let mut reading = Reading::empty(clock.now().map_err(Error::Clock)?);
-        let Self { files, buffer, traffic } = self;
-        let counters = &mut reading.counters;
+        self.read_into(reading.at, &mut ReadBuffer::default(), &mut reading);
+        Ok(reading)
+    }
+
+    /// The group's counters now, in the place of what `reading` held. Nothing is allocated where
+    /// buffer and reading have held as many devices before.
+    pub fn read_into(&self, at: Moment, buffer: &mut ReadBuffer, reading: &mut Reading) {
+        let ReadBuffer { text, io, traffic } = buffer;
+        if let Some(devices) = reading.io.take() {
+            *io = devices;
+        }
+        reading.at = at;
+        reading.counters = Counters::default();
+        let (files, counters) = (&self.files, &mut reading.counters);
+
+        match pread(files.cpu_stat.as_ref(), text) {
+            Text::Whole(text) => keyed(text, &CPU_STAT, counters),
+            Text::Absent => {}
+            Text::Gone => return,
+        }
+        if let Text::Whole(text) = pread(files.memory_stat.as_ref(), text) {
+            keyed(text, &MEMORY_STAT, counters);
+        }
+        if let Text::Whole(text) = pread(files.memory_events.as_ref(), text) {
+            keyed(text, &MEMORY_EVENTS, counters);
+        }
         for (file, metric) in [
             (&files.memory_current, Metric::MEMORY_CURRENT),
             (&files.memory_peak, Metric::MEMORY_PEAK),
@@ -104,11 +156,8 @@ impl GroupReader {
             (&files.pids_current, Metric::PIDS_CURRENT),
             (&files.pids_peak, Metric::PIDS_PEAK),
         ] {
-            counters.set(metric, pread(file.as_ref(), buffer).and_then(number));
-        }
-        for file in [&files.cpu_stat, &files.memory_stat, &files.memory_events] {
-            if let Some(text) = pread(file.as_ref(), buffer) {
-                keyed(text, counters);
+            if let Text::Whole(text) = pread(file.as_ref(), text) {
+                counters.set(metric, number(text));
             }
         }
         for (file, some, full) in [
@@ -116,65 +165,106 @@ impl GroupReader {
             (&files.memory_pressure, Metric::MEMORY_PRESSURE_SOME, Some(Metric::MEMORY_PRESSURE_FULL)),
             (&files.io_pressure, Metric::IO_PRESSURE_SOME, Some(Metric::IO_PRESSURE_FULL)),
         ] {
-            if let Some(text) = pread(file.as_ref(), buffer) {
-                counters.set(some, total(text, b"some"));
-                if let Some(full) = full {
-                    counters.set(full, total(text, b"full"));
-                }
+            if let Text::Whole(text) = pread(file.as_ref(), text) {
+                pressure(text, some, full, counters);
             }
         }
-        reading.io = pread(files.io_stat.as_ref(), buffer).map(io_stat);
-        reading.set_network(traffic.as_ref().and_then(|(traffic, id)| traffic.read(*id).ok().flatten()));
-        Ok(reading)
+        if let Text::Whole(text) = pread(files.io_stat.as_ref(), text) {
+            io_stat(text, io);
+            reading.io = Some(std::mem::take(io));
+        }
+        if let Some((all, id)) = &self.traffic {
+            reading.set_network(all.read_in(traffic, *id).ok().flatten());
+        }
     }
 }
 
-/// The file's text now; `None` where there is no file or no group any more, or where the text
-/// fills the buffer, so that its end may be missing.
-fn pread<'b>(file: Option<&File>, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-    let length = file?.read_at(buffer, 0).ok()?;
-    buffer.get(..length).filter(|text| text.len() < BUFFER_BYTES)
+/// What a file answers.
+enum Text<'b> {
+    Whole(&'b [u8]),
+    /// There is no such file, or its text fills the buffer, so that its end may be missing.
+    Absent,
+    /// The group was removed.
+    Gone,
 }
 
-/// The lines of `cpu.stat`, `memory.stat` and `memory.events` that the catalogue has.
-fn keyed(text: &[u8], counters: &mut Counters) {
-    for (key, value) in flat_keyed(text) {
-        let metric = match key {
-            b"usage_usec" => Metric::CPU_USAGE,
-            b"user_usec" => Metric::CPU_USER,
-            b"system_usec" => Metric::CPU_SYSTEM,
-            b"nr_periods" => Metric::CPU_PERIODS,
-            b"nr_throttled" => Metric::CPU_THROTTLED_PERIODS,
-            b"throttled_usec" => Metric::CPU_THROTTLED,
-            b"anon" => Metric::MEMORY_ANON,
-            b"file" => Metric::MEMORY_FILE,
-            b"kernel" => Metric::MEMORY_KERNEL,
-            b"shmem" => Metric::MEMORY_SHMEM,
-            b"high" => Metric::MEMORY_HIGH_EVENTS,
-            b"max" => Metric::MEMORY_MAX_EVENTS,
-            b"oom" => Metric::MEMORY_OOM_EVENTS,
-            b"oom_kill" => Metric::MEMORY_OOM_KILLS,
-            _ => continue,
-        };
-        counters.set(metric, Some(value));
+fn pread<'b>(file: Option<&File>, buffer: &'b mut [u8]) -> Text<'b> {
+    let Some(file) = file else { return Text::Absent };
+    match file.read_at(buffer, 0) {
+        Ok(length) if length < BUFFER_BYTES => buffer.get(..length).map_or(Text::Absent, Text::Whole),
+        Err(error) if is_gone(&error) => Text::Gone,
+        Ok(_) | Err(_) => Text::Absent,
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::ENODEV)
+}
+
+/// The lines of a file that the catalogue has, in the kernel's order.
+type Lines<const N: usize> = [(&'static [u8], Metric); N];
+
+const CPU_STAT: Lines<6> = [
+    (b"usage_usec", Metric::CPU_USAGE),
+    (b"user_usec", Metric::CPU_USER),
+    (b"system_usec", Metric::CPU_SYSTEM),
+    (b"nr_periods", Metric::CPU_PERIODS),
+    (b"nr_throttled", Metric::CPU_THROTTLED_PERIODS),
+    (b"throttled_usec", Metric::CPU_THROTTLED),
+];
+
+const MEMORY_STAT: Lines<4> = [
+    (b"anon", Metric::MEMORY_ANON),
+    (b"file", Metric::MEMORY_FILE),
+    (b"kernel", Metric::MEMORY_KERNEL),
+    (b"shmem", Metric::MEMORY_SHMEM),
+];
+
+const MEMORY_EVENTS: Lines<4> = [
+    (b"high", Metric::MEMORY_HIGH_EVENTS),
+    (b"max", Metric::MEMORY_MAX_EVENTS),
+    (b"oom", Metric::MEMORY_OOM_EVENTS),
+    (b"oom_kill", Metric::MEMORY_OOM_KILLS),
+];
+
+fn keyed<const N: usize>(text: &[u8], lines: &Lines<N>, counters: &mut Counters) {
+    let values = pick(text, lines.map(|(key, _)| key));
+    lines.iter().zip(values).for_each(|((_, metric), value)| counters.set(*metric, value));
+}
+
+/// A pressure file's totals, in microseconds.
+fn pressure(text: &[u8], some: Metric, full: Option<Metric>, counters: &mut Counters) {
+    for (kind, subkeys) in nested_keyed(text) {
+        match (kind, full) {
+            (b"some", full) => {
+                counters.set(some, subkeys.get_last(b"total"));
+                if full.is_none() {
+                    return;
+                }
+            }
+            (b"full", Some(full)) => counters.set(full, subkeys.get_last(b"total")),
+            _ => {}
+        }
     }
 }
 
 /// By device. A line without all four counters is none: the kernel writes them together.
-fn io_stat(text: &[u8]) -> Vec<DeviceIo> {
-    let device = |(key, subs): (&[u8], crate::parse::Subkeys<'_>)| {
-        let device: DeviceId = str::from_utf8(key).ok()?.parse().ok()?;
-        let columns = [subs.get(b"rbytes")?, subs.get(b"wbytes")?, subs.get(b"rios")?, subs.get(b"wios")?];
-        Some(DeviceIo { device, stat: IoStat::from_columns(columns) })
-    };
-    let mut io: Vec<DeviceIo> = nested_keyed(text).filter_map(device).collect();
-    io.sort_by_key(|io| io.device);
-    io
+fn io_stat(text: &[u8], io: &mut Vec<DeviceIo>) {
+    io.clear();
+    for (key, subkeys) in nested_keyed(text) {
+        if let Some(device) = device(key)
+            && let [Some(rbytes), Some(wbytes), Some(rios), Some(wios)] =
+                subkeys.pick([b"rbytes", b"wbytes", b"rios", b"wios"])
+        {
+            io.push(DeviceIo { device, stat: IoStat::from_columns([rbytes, wbytes, rios, wios]) });
+        }
+    }
+    io.sort_unstable_by_key(|io| io.device);
 }
 
-/// A pressure file's total of one kind, in microseconds.
-fn total(text: &[u8], kind: &[u8]) -> Option<u64> {
-    nested_keyed(text).find(|(key, _)| *key == kind).and_then(|(_, subs)| subs.get(b"total"))
+fn device(text: &[u8]) -> Option<DeviceId> {
+    let mut numbers = text.splitn(2, |byte| *byte == b':').map(|text| u32::try_from(number(text)?).ok());
+    Some(DeviceId { major: numbers.next()??, minor: numbers.next()?? })
 }
 
 #[cfg(test)]

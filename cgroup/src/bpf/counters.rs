@@ -15,7 +15,7 @@ use tenantry_model::reading::{NetworkStat, Traffic};
 use super::attach::{Loaded, Target, explain, failed};
 use super::hook::{Hook, Part, Program};
 use super::network::{self, COUNTERS_SIZE, Direction};
-use super::sys::{self, PossibleCpus};
+use super::sys::{self, GroupStorage, PossibleCpus};
 use crate::{Error, GroupPath, Result, Root};
 
 /// Where the programs and their map are kept for every process of ours, until the node reboots.
@@ -28,10 +28,11 @@ const MAP: &str = "traffic";
 /// A group's counters begin when it is first counted and end with the group: read them before it
 /// is removed. Counting it again later goes on where it was.
 #[derive(Debug)]
-pub struct Counters {
-    map: OwnedFd,
-    cpus: PossibleCpus,
-}
+pub struct Counters(GroupStorage<8>);
+
+/// Where a group's counters are put together: one for any number of groups.
+#[derive(Debug, Default)]
+pub struct CountersBuffer(Vec<[u64; 8]>);
 
 impl Counters {
     /// Opens what a [`Meter`] has pinned in `pins`. Who may read the file there needs no privilege.
@@ -49,22 +50,29 @@ impl Counters {
     /// # Errors
     /// Where the kernel refuses.
     pub fn read(&self, group_id: u64) -> Result<Option<NetworkStat>> {
-        match sys::look_up::<8>(self.map.as_fd(), group_id, self.cpus) {
-            Ok(values) => Ok(Some(sum(&values))),
+        self.read_in(&mut CountersBuffer::default(), group_id)
+    }
+
+    /// As [`Counters::read`]; nothing is allocated where the buffer was used before.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn read_in(&self, buffer: &mut CountersBuffer, group_id: u64) -> Result<Option<NetworkStat>> {
+        match self.0.look_up(group_id, &mut buffer.0) {
+            Ok(()) => Ok(Some(sum(&buffer.0))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("read", format!("the traffic of group {group_id}"), error)),
         }
     }
 
     fn new(map: OwnedFd, path: &Path) -> Result<Self> {
-        match sys::is_group_storage(map.as_fd(), COUNTERS_SIZE) {
-            Ok(true) => {}
-            Ok(false) => return Err(at("use", path, io::Error::from(io::ErrorKind::InvalidData))),
-            Err(error) => return Err(at("examine", path, error)),
-        }
         let cpus = PossibleCpus::read()
             .map_err(|error| at("read", Path::new("/sys/devices/system/cpu/possible"), error))?;
-        Ok(Self { map, cpus })
+        match GroupStorage::new(map, cpus) {
+            Ok(Some(storage)) => Ok(Self(storage)),
+            Ok(None) => Err(at("use", path, io::Error::from(io::ErrorKind::InvalidData))),
+            Err(error) => Err(at("examine", path, error)),
+        }
     }
 }
 
@@ -139,7 +147,7 @@ impl Meter {
 
 /// The pinned program, unless it is another release's: then ours is pinned in its place.
 fn program(path: &Path, hook: Hook, direction: Direction, counters: &Counters) -> Result<Loaded> {
-    let code = network::counter(direction, counters.map.as_fd())
+    let code = network::counter(direction, counters.0.as_fd())
         .ok_or_else(|| unenforceable("the program is too long for its jumps".to_owned()))?;
     let ours = Loaded::new(&Program { hook, code })?;
     match sys::open_pinned(&c_path(path)?, false).and_then(Loaded::from_fd) {

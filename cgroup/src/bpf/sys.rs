@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_long};
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::insn::Insn;
 
@@ -170,7 +170,7 @@ pub fn make_group_storage(name: &str, value_size: u32) -> io::Result<OwnedFd> {
 }
 
 /// Whether a map is one that [`make_group_storage`] makes.
-pub fn is_group_storage(map: BorrowedFd<'_>, value_size: u32) -> io::Result<bool> {
+fn is_group_storage(map: BorrowedFd<'_>, value_size: u32) -> io::Result<bool> {
     let mut info = RawMapInfo::default();
     let mut attr =
         Info { bpf_fd: number(map), info_len: length(size_of::<RawMapInfo>()), info: address_mut(&mut info) };
@@ -201,28 +201,41 @@ impl PossibleCpus {
     }
 }
 
-/// A group's value: `N` numbers for each CPU. "Not found" where no program with the map was ever
-/// attached to the group.
-pub fn look_up<const N: usize>(
-    map: BorrowedFd<'_>,
-    key: u64,
+/// A map that [`make_group_storage`] makes, of `N` numbers for each group and CPU.
+#[derive(Debug)]
+pub struct GroupStorage<const N: usize> {
+    map: OwnedFd,
     cpus: PossibleCpus,
-) -> io::Result<Vec<[u64; N]>> {
-    let size = u32::try_from(N.saturating_mul(8)).map_err(io::Error::other)?;
-    if !is_group_storage(map, size)? {
-        return Err(io::Error::from(io::ErrorKind::InvalidData));
+}
+
+impl<const N: usize> GroupStorage<N> {
+    /// `None` where it is another kind of map, or holds another number of numbers.
+    pub fn new(map: OwnedFd, cpus: PossibleCpus) -> io::Result<Option<Self>> {
+        let size = u32::try_from(N.saturating_mul(8)).map_err(io::Error::other)?;
+        Ok(is_group_storage(map.as_fd(), size)?.then_some(Self { map, cpus }))
     }
-    let mut values = vec![[0_u64; N]; cpus.0];
-    let mut attr = MapElement {
-        map_fd: number(map),
-        key: address(&key),
-        value: address_mut(values.as_mut_slice()),
-        ..MapElement::default()
-    };
-    // SAFETY: the key has the map's 8 bytes; the kernel writes the map's value size, N * 8 bytes as
-    // was just seen, for each possible CPU, and `cpus` is their number.
-    unsafe { bpf(MAP_LOOKUP_ELEM, &mut attr) }?;
-    Ok(values)
+
+    /// A group's value, for each CPU. "Not found" where no program with the map was ever attached
+    /// to the group. Nothing is allocated where `values` has held a value before.
+    pub fn look_up(&self, group_id: u64, values: &mut Vec<[u64; N]>) -> io::Result<()> {
+        values.clear();
+        values.resize(self.cpus.0, [0; N]);
+        let mut attr = MapElement {
+            map_fd: number(self.map.as_fd()),
+            key: address(&group_id),
+            value: address_mut(values.as_mut_slice()),
+            ..MapElement::default()
+        };
+        // SAFETY: the key has the map's 8 bytes; the kernel writes the map's value size, N * 8 bytes as
+        // `new` saw, for each possible CPU, and `cpus` is their number.
+        unsafe { bpf(MAP_LOOKUP_ELEM, &mut attr) }.map(drop)
+    }
+}
+
+impl<const N: usize> AsFd for GroupStorage<N> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
 }
 
 /// Gives a map or program a name in a BPF file system. An existing name is an error.

@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
 use tenantry_model::{Bytes, Moment, SystemClock, Usec, WallTime};
@@ -76,8 +77,48 @@ fn a_later_reading_sees_later_counters() {
     fs::create_dir(dir.path().join("g")).unwrap();
     fs::write(&file, "usage_usec 1\n").unwrap();
     let root = Root::open_fake(dir.path()).unwrap();
-    let mut reader = GroupReader::open(&root, &GroupPath::new("g").unwrap()).unwrap();
+    let reader = GroupReader::open(&root, &GroupPath::new("g").unwrap()).unwrap();
     assert_eq!(reader.read(&Noon).unwrap().cpu_usage(), Some(Usec(1)));
     fs::write(&file, "usage_usec 2\n").unwrap();
     assert_eq!(reader.read(&Noon).unwrap().cpu_usage(), Some(Usec(2)));
+}
+
+#[test]
+fn a_reading_that_is_filled_again_keeps_nothing_of_the_last_one() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let root = Root::open_fake(&fixtures).unwrap();
+    let mut buffer = ReadBuffer::default();
+    let mut reading = Reading::empty(Noon.now().unwrap());
+    for kernel in ["7.3-uml", "reduced", "7.3-uml"] {
+        let reader = GroupReader::open(&root, &GroupPath::new(kernel).unwrap()).unwrap();
+        reader.read_into(reading.at, &mut buffer, &mut reading);
+        assert_eq!(reading, read_fixture(kernel));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_in_any_file_is_read_without_a_panic(
+        file in prop::sample::select(GroupReader::FILES.to_vec()),
+        text in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("g")).unwrap();
+        fs::write(dir.path().join("g").join(file), &text).unwrap();
+        let root = Root::open_fake(dir.path()).unwrap();
+        let reading = GroupReader::open(&root, &GroupPath::new("g").unwrap()).unwrap().read(&Noon).unwrap();
+        prop_assert!(text.iter().any(u8::is_ascii_digit) || reading.counters.is_empty());
+    }
+
+    #[test]
+    fn devices_are_read_in_their_order(stats in prop::collection::btree_map((0_u32..300, 0_u32..300), any::<[u64; 4]>(), 0..30)) {
+        let line = |((major, minor), [a, b, c, d]): (&(u32, u32), &[u64; 4])| {
+            format!("{major}:{minor} rbytes={a} wbytes={b} rios={c} wios={d} dbytes=0 dios=0\n")
+        };
+        let text: String = stats.iter().rev().map(line).collect();
+        let mut io = Vec::new();
+        io_stat(text.as_bytes(), &mut io);
+        let read: Vec<_> = io.iter().map(|io| ((io.device.major, io.device.minor), io.stat.columns())).collect();
+        prop_assert_eq!(read, stats.into_iter().collect::<Vec<_>>());
+    }
 }

@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 use tenantry_model::block::{Event, GapReason, Registered as Told, Subject};
 use tenantry_model::job::{Allocation, Incarnation, JobEnd, Paths, Placement, Quality};
 use tenantry_model::reading::Reading;
-use tenantry_model::{Clock, Moment, durable};
+use tenantry_model::{Clock, Moment, Usec, durable};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::pending::Pending;
 use crate::registered::Registered;
-use crate::sampler::Sampler;
+use crate::sampler::{Group, Sampler};
 use crate::spool::{Spool, SpoolError};
 use crate::{outbox, registered};
 
@@ -33,6 +33,10 @@ const ROUNDS_UNTIL_TOLD_AGAIN: u32 = 360;
 /// How far the clocks may drift apart between two rounds before that is a step: NTP slews half a
 /// millisecond a second at most.
 const STEP_USEC: u64 = 100_000;
+
+/// A round is spread over half of its interval, in so many parts, of so many groups at least.
+const PARTS: usize = 16;
+const LEAST_PART: usize = 64;
 
 /// A job between rounds.
 #[derive(Debug, Default)]
@@ -57,6 +61,9 @@ pub struct Collector {
     seen: BTreeMap<Incarnation, Seen>,
     pending: Pending,
     last_round: Option<Moment>,
+    /// How many groups a part of this round has, and how many are still to be read.
+    part: usize,
+    left: usize,
     has_room: bool,
 }
 
@@ -80,6 +87,8 @@ impl Collector {
             seen: BTreeMap::new(),
             pending: Pending::default(),
             last_round: None,
+            part: LEAST_PART,
+            left: 0,
             has_room: true,
         }
     }
@@ -98,7 +107,8 @@ impl Collector {
         let mut sample = interval(self.sample_interval);
         let mut look = interval(self.outbox_interval);
         let mut block = interval(self.block_interval);
-        for timer in [&mut sample, &mut look, &mut block] {
+        let mut pace = interval(self.sample_interval.checked_div(32).unwrap_or(self.sample_interval));
+        for timer in [&mut sample, &mut look, &mut block, &mut pace] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         block.reset();
@@ -106,7 +116,8 @@ impl Collector {
             let done = tokio::select! {
                 () = stop.cancelled() => break,
                 _ = look.tick() => self.take_outbox().await.context("cannot take the outbox"),
-                _ = sample.tick() => self.sample().await.context("cannot take a sampling round"),
+                _ = sample.tick() => self.begin_round().await.context("cannot take a sampling round"),
+                _ = pace.tick(), if self.left > 0 => self.read_part(),
                 _ = block.tick() => self.flush(&[]).await.context("cannot spool a block"),
             };
             if let Err(error) = done {
@@ -122,22 +133,15 @@ impl Collector {
         self.flush(&[]).await.context("cannot spool what was read last; the next start records the gap")
     }
 
-    async fn sample(&mut self) -> Result<()> {
+    /// Begins a round. Its first part is read at once, the others as [`Collector::read_part`] is called.
+    async fn begin_round(&mut self) -> Result<()> {
         let jobs = registered::find(&self.paths).context("cannot list the registered jobs")?;
-        let now = self.clock.now().context("cannot read the clock")?;
-        self.watch_the_clocks(now);
-        // cgroupfs answers from memory: reading it does not block for long.
-        let readings =
-            tokio::task::block_in_place(|| self.sampler.round(jobs.iter().map(|job| &job.registration)));
         self.remember(&jobs);
-        for (subject, reading) in readings {
-            if let Subject::Job(run) = &subject
-                && let Some(job) = self.seen.get_mut(run)
-            {
-                job.last = Some(reading.clone());
-            }
-            self.pending.add(subject, reading);
-        }
+        self.sampler.set_jobs(jobs.iter().map(|job| &job.registration));
+        let now = self.sampler.begin().context("cannot begin a sampling round")?;
+        self.watch_the_clocks(now);
+        self.part = self.sampler.groups().div_ceil(PARTS).max(LEAST_PART);
+        self.read_part()?;
         let lost = self.ends_of_lost_jobs(&jobs, now);
         if !lost.is_empty() {
             let (records, ends): (Vec<PathBuf>, Vec<JobEnd>) = lost.into_iter().unzip();
@@ -147,6 +151,26 @@ impl Collector {
                     .with_context(|| format!("cannot remove {}", records.display()))?;
             }
         }
+        Ok(())
+    }
+
+    fn read_part(&mut self) -> Result<()> {
+        let Self { sampler, pending, seen, part, .. } = self;
+        let keep = &mut |group: Group<'_>, reading: &Reading| {
+            let subject = match group {
+                Group::Job(registration) => {
+                    if let Some(job) = seen.get_mut(&registration.incarnation) {
+                        job.last = Some(reading.clone());
+                    }
+                    Subject::Job(registration.incarnation.clone())
+                }
+                Group::Tenant { node, path } => Subject::Tenant { node: node.clone(), tenant: path.clone() },
+            };
+            pending.add(subject, reading.clone());
+        };
+        // cgroupfs answers from memory: reading it does not block for long.
+        let left = tokio::task::block_in_place(|| sampler.read_some(*part, Usec(u64::MAX), keep));
+        self.left = left.context("cannot read a part of a sampling round")?;
         Ok(())
     }
 

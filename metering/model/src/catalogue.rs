@@ -116,6 +116,7 @@ const fn io(key: &'static str, unit: Unit, line: &'static str, help: &'static st
 impl Metric {
     /// Its number in the block format.
     #[must_use]
+    #[inline]
     pub const fn id(self) -> u8 {
         self.0
     }

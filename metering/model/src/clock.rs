@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::units::Usec;
@@ -83,6 +84,15 @@ impl Moment {
     pub fn since(&self, earlier: &Moment) -> Option<Usec> {
         self.boottime_usec.since(earlier.boottime_usec)
     }
+
+    /// The instant of a later reading of the monotonic clock, as far from this one by wall time too.
+    /// `None`: it is no later one, or no calendar has it.
+    #[must_use]
+    pub fn at_boottime(&self, boottime: Usec) -> Option<Self> {
+        let passed = i64::try_from(boottime.since(self.boottime_usec)?.0).ok()?;
+        let wall = WallTime::from_unix_usec(self.wall.0.checked_add(passed)?).ok()?;
+        Some(Self { wall, boottime_usec: boottime })
+    }
 }
 
 /// Where time comes from.
@@ -92,6 +102,22 @@ pub trait Clock: Send + Sync {
     /// # Errors
     /// Where the machine's clock cannot be read or shows no year a calendar has.
     fn now(&self) -> std::io::Result<Moment>;
+
+    /// The monotonic clock alone.
+    ///
+    /// # Errors
+    /// Where the machine's clock cannot be read.
+    fn boottime(&self) -> std::io::Result<Usec> {
+        Ok(self.now()?.boottime_usec)
+    }
+
+    /// CPU time that the calling thread has used.
+    ///
+    /// # Errors
+    /// Where the machine's clock cannot be read.
+    fn thread_cpu(&self) -> std::io::Result<Usec> {
+        clock(ClockId::CLOCK_THREAD_CPUTIME_ID)
+    }
 }
 
 /// The machine's clocks.
@@ -100,19 +126,23 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> std::io::Result<Moment> {
-        use nix::time::{ClockId, clock_gettime};
-        let usec = |id: ClockId| -> std::io::Result<i64> {
-            let time = clock_gettime(id)?;
-            let sub_usec = time.tv_nsec().checked_div(1000);
-            time.tv_sec()
-                .checked_mul(1_000_000)
-                .and_then(|usec| usec.checked_add(sub_usec?))
-                .ok_or_else(|| std::io::Error::other("a clock out of range"))
-        };
-        let boottime = u64::try_from(usec(ClockId::CLOCK_BOOTTIME)?).map_err(std::io::Error::other)?;
-        let wall = WallTime::from_unix_usec(usec(ClockId::CLOCK_REALTIME)?).map_err(std::io::Error::other)?;
-        Ok(Moment { wall, boottime_usec: Usec(boottime) })
+        let wall = i64::try_from(clock(ClockId::CLOCK_REALTIME)?.0).map_err(std::io::Error::other)?;
+        let wall = WallTime::from_unix_usec(wall).map_err(std::io::Error::other)?;
+        Ok(Moment { wall, boottime_usec: self.boottime()? })
     }
+
+    fn boottime(&self) -> std::io::Result<Usec> {
+        clock(ClockId::CLOCK_BOOTTIME)
+    }
+}
+
+fn clock(id: ClockId) -> std::io::Result<Usec> {
+    let time = clock_gettime(id)?;
+    let usec = || {
+        let whole = u64::try_from(time.tv_sec()).ok()?.checked_mul(1_000_000)?;
+        whole.checked_add(u64::try_from(time.tv_nsec()).ok()?.checked_div(1000)?)
+    };
+    usec().map(Usec).ok_or_else(|| std::io::Error::other("a clock out of range"))
 }
 
 #[cfg(test)]
@@ -130,5 +160,15 @@ mod tests {
     fn the_monotonic_clock_does_not_go_back() {
         let (first, second) = (SystemClock.now().unwrap(), SystemClock.now().unwrap());
         assert!(second.since(&first).is_some());
+    }
+
+    #[test]
+    fn a_moment_is_known_by_the_monotonic_clock_from_an_earlier_one() {
+        let first =
+            Moment { wall: WallTime::from_unix_usec(1_795_000_000_000_000).unwrap(), boottime_usec: Usec(7) };
+        let later = first.at_boottime(Usec(10)).unwrap();
+        assert_eq!((later.wall.unix_usec(), later.since(&first)), (1_795_000_000_000_003, Some(Usec(3))));
+        assert_eq!(first.at_boottime(Usec(6)), None, "another boot");
+        assert_eq!(first.at_boottime(Usec(u64::MAX)), None, "no calendar has it");
     }
 }

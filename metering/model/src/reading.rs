@@ -46,12 +46,14 @@ impl Default for Counters {
 impl Counters {
     /// One quantity, in its unit; `None` where it was not read.
     #[must_use]
+    #[inline]
     pub fn get(&self, metric: Metric) -> Option<u64> {
         let present = self.present.checked_shr(metric.id().into()).unwrap_or_default() & 1 == 1;
         self.values.get(usize::from(metric.id())).copied().filter(|_| present)
     }
 
     /// Keeps one quantity; `None`: it is not there.
+    #[inline]
     pub fn set(&mut self, metric: Metric, value: Option<u64>) {
         let bit = 1_u64.checked_shl(metric.id().into()).unwrap_or_default();
         match value {

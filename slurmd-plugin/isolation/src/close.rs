@@ -131,7 +131,7 @@ fn final_reading(site: &Site, leaf: &GroupPath) -> Result<(Option<Reading>, Qual
     site.root.kill(leaf, PATIENCE)?;
     // Where nothing is pinned nothing was counted.
     let traffic = Counters::open(PINS.as_ref()).ok().map(Arc::new);
-    let mut reader = GroupReader::open_with(&site.root, leaf, traffic)?;
+    let reader = GroupReader::open_with(&site.root, leaf, traffic)?;
     let mut last = reader.read(site.clock)?;
     for _ in 0..READINGS {
         thread::sleep(PAUSE);

@@ -1,0 +1,179 @@
+//! A sampling round beside others that read the same files of the same groups, in one run.
+//! `tests/bench/sampler` starts it; docs/sampler.md says what is compared.
+//!
+//! Each contender is a process of its own, or several where the descriptors of one are not enough,
+//! and reads a round for each line it is sent; rounds alternate one by one. Medians of `CLOCK_PROCESS_CPUTIME_ID`,
+//! user and system.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::float_arithmetic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a bench stops where something is not as it should be, takes times and prints ratios"
+)]
+
+mod contender;
+mod tree;
+
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use contender::{Contender, Time};
+use tree::{Place, Tree};
+
+/// Jobs, and how many rounds are taken of so many.
+const SIZES: [(u32, usize); 4] = [(10, 101), (100, 61), (1000, 25), (5000, 9)];
+const WARM_UP: usize = 2;
+/// Where the aim for memory is set.
+const MEMORY_AT: u32 = 1000;
+const MEMORY_AIM: u64 = 32 << 20;
+
+fn main() {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["contend", how, from, to, dir] => {
+            contender::contend(how, from.parse().unwrap()..to.parse().unwrap(), Path::new(dir));
+        }
+        // A shell starts it with many descriptors and a mount namespace of its own.
+        ["measure", ..] => measure(),
+        _ => println!("this is measured by tests/bench/sampler"),
+    }
+}
+
+fn measure() {
+    let mut report = Report::default();
+    let real = Place::cgroup2();
+    if real.is_none() {
+        println!(
+            "TENANTRY-SKIP bench-sampler: no cgroup2 could be mounted: no real groups, no below, no iterator"
+        );
+    }
+    let complete = real.as_ref().is_some_and(|place| place.files().len() == tree::FILES.len());
+    let headline = if complete { "cgroup2" } else { "fake" };
+    report.verdict.insert("tree".to_owned(), headline.into());
+    for place in Place::fake(real.as_ref()).into_iter().chain(real) {
+        place.describe();
+        // The keys without a prefix are of the tree that has all the files.
+        let prefix = if place.name() == headline { "" } else { "cgroup2_" };
+        println!("medians, in µs of a group");
+        println!("{:>6} {:>7}  {:38} {:>8} {:>8}", "jobs", "groups", "", "CPU", "wall");
+        for (jobs, rounds) in SIZES {
+            report.size(&place, prefix, jobs, rounds);
+        }
+    }
+    report.write();
+}
+
+#[derive(Default)]
+struct Report {
+    verdict: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Report {
+    fn size(&mut self, place: &Place, prefix: &str, jobs: u32, rounds: usize) {
+        let tree = Tree::plant(place, jobs);
+        let slab_before = slab();
+        let mut contenders = vec![Contender::ours(&tree)];
+        let slab_of_ours = slab().saturating_sub(slab_before);
+        contenders.push(Contender::floor(&tree, "pread", "(a) pread, files kept open"));
+        contenders.push(Contender::floor(&tree, "open", "(b) open, read, close"));
+        contenders.extend(Contender::below(&tree, "record", "(c) below 0.9, one recording"));
+        contenders.extend(Contender::below(&tree, "files", "    below 0.9, its share of the files"));
+        contenders.extend(Contender::iterator(&tree));
+        contenders.extend(Contender::iterators_floor(&tree));
+        let mut times = vec![Vec::new(); contenders.len()];
+        for round in 0..WARM_UP + rounds {
+            for (contender, times) in contenders.iter_mut().zip(&mut times) {
+                let time = contender.round();
+                if round >= WARM_UP {
+                    times.push(time);
+                }
+            }
+        }
+        let processes = contenders.first().map_or(0, Contender::processes);
+        if processes > 1 {
+            println!(
+                "{jobs:6}          the sampler and the kept-open files in {processes} processes, for the limit on descriptors"
+            );
+        }
+        let mut cpu = std::collections::BTreeMap::new();
+        for (contender, times) in contenders.iter().zip(times) {
+            let [used, passed] =
+                [|time: &Time| time.cpu, |time: &Time| time.wall].map(|of| median(times.iter().map(of)));
+            let a_group = |ns: u64| ns as f64 / f64::from(contender.groups) / 1000.0;
+            println!(
+                "{jobs:6} {:7}  {:38} {:8.2} {:8.2}",
+                contender.groups,
+                contender.title,
+                a_group(used),
+                a_group(passed)
+            );
+            self.put(format!("{prefix}{}_cpu_usec_per_group_{jobs}", contender.key), a_group(used));
+            self.put(format!("{prefix}{}_wall_usec_per_group_{jobs}", contender.key), a_group(passed));
+            cpu.insert(contender.key, a_group(used));
+        }
+        let ratios = [
+            ("sampler", "floor_pread", "ratio_to_floor", Some(1.2)),
+            ("sampler", "floor_open_read_close", "ratio_to_open_read_close", None),
+            ("sampler", "below_record", "ratio_to_below", Some(1.0 / 3.0)),
+            ("sampler", "below_files", "ratio_to_below_same_files", None),
+            ("iterator", "floor_cpu_stat", "iterator_ratio_to_floor", Some(0.2)),
+        ];
+        for (ours, other, key, aim) in ratios {
+            let (Some(ours), Some(other)) = (cpu.get(ours), cpu.get(other)) else { continue };
+            let ratio = ours / other;
+            // The iterator is known by its own name: it stands beside one tree only.
+            let prefix = if key.starts_with("iterator") { "" } else { prefix };
+            let missed = aim
+                .filter(|aim| ratio > *aim)
+                .map_or(String::new(), |aim| format!("  MISSES its aim of {aim:.2}"));
+            println!("{jobs:6}          {key:38} {ratio:8.2}{missed}");
+            self.put(format!("{prefix}{key}_{jobs}"), ratio);
+        }
+        if jobs == MEMORY_AT {
+            let resident = contenders[0].resident;
+            let missed = if resident > MEMORY_AIM { "  MISSES its aim of 32 MiB" } else { "" };
+            println!("{jobs:6}          resident memory of the sampler's process {resident} bytes{missed}");
+            println!(
+                "{jobs:6}          the kernel's unreclaimable slab grew by {slab_of_ours} bytes while it opened its files"
+            );
+            self.verdict.insert(format!("{prefix}rss_bytes_{jobs}_jobs"), resident.into());
+            self.verdict.insert(format!("{prefix}kernel_slab_bytes_{jobs}_jobs"), slab_of_ours.into());
+        }
+    }
+
+    fn put(&mut self, key: String, value: f64) {
+        self.verdict.insert(key, ((value * 1000.0).round() / 1000.0).into());
+    }
+
+    fn write(mut self) {
+        for (jobs, rounds) in SIZES {
+            self.verdict.insert(format!("rounds_{jobs}"), rounds.into());
+        }
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/verdicts");
+        fs::create_dir_all(&target).unwrap();
+        let text = serde_json::to_string_pretty(&self.verdict).unwrap() + "\n";
+        fs::write(target.join("bench_sampler.json"), text).unwrap();
+    }
+}
+
+fn median(times: impl Iterator<Item = u64>) -> u64 {
+    let mut times: Vec<u64> = times.collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// What the kernel holds for itself and cannot give back, of the whole machine.
+fn slab() -> u64 {
+    contender::kib("/proc/meminfo", "SUnreclaim:")
+}

@@ -1,0 +1,66 @@
+//! below 0.9 as a contender of the sampler's bench: `bench-below record|files EMPTY TREE`. A round
+//! for each line of input; the answer is the nanoseconds of CPU and wall time it took.
+//!
+//! `record` is what `below record` collects at each interval, `below_model::Collector`, less what
+//! it takes on a tree without groups: processes, disks, network. `files` reads with below's own
+//! `cgroupfs` those of the twelve files that it knows, and none else. Both walk the tree and open,
+//! read and close each file, as below does.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use below_model::{Collector, CollectorOptions};
+use cgroupfs::CgroupReader;
+use nix::time::{ClockId, clock_gettime};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn main() -> Outcome {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [how, empty, tree] = words.as_slice() else { return Err("record|files EMPTY TREE".into()) };
+    let logger = slog::Logger::root(slog::Discard, slog::o!());
+    let collector = |root: &str| {
+        let options = CollectorOptions { cgroup_root: root.into(), ..CollectorOptions::default() };
+        Collector::new(logger.clone(), options)
+    };
+    let (mut nothing, mut everything) = (collector(empty), collector(tree));
+    for line in io::stdin().lines() {
+        line?;
+        let [cpu, wall] = if how == "record" {
+            let base = timed(|| Ok(drop(black_box(nothing.collect_sample()?))))?;
+            let all = timed(|| Ok(drop(black_box(everything.collect_sample()?))))?;
+            [0, 1].map(|n| all[n].saturating_sub(base[n]))
+        } else {
+            timed(|| walk(&CgroupReader::new(Path::new(tree).to_owned())?))?
+        };
+        println!("{cpu} {wall}");
+    }
+    Ok(())
+}
+
+/// A file that is not there is no error, as in below.
+fn walk(group: &CgroupReader) -> Outcome {
+    black_box(group.read_cpu_stat().ok());
+    black_box(group.read_io_stat().ok());
+    black_box(group.read_pids_current().ok());
+    black_box(group.read_memory_current().ok());
+    black_box(group.read_memory_swap_current().ok());
+    black_box(group.read_memory_stat().ok());
+    black_box(group.read_memory_events().ok());
+    black_box(group.read_pressure().ok());
+    group.child_cgroup_iter()?.try_for_each(|child| walk(&child))
+}
+
+fn timed(round: impl FnOnce() -> Outcome) -> Result<[u64; 2], Box<dyn Error>> {
+    let (cpu, wall) = (cpu_ns()?, Instant::now());
+    round()?;
+    Ok([cpu_ns()?.saturating_sub(cpu), u64::try_from(wall.elapsed().as_nanos())?])
+}
+
+fn cpu_ns() -> Result<u64, Box<dyn Error>> {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
+    Ok(u64::try_from(time.tv_sec())? * 1_000_000_000 + u64::try_from(time.tv_nsec())?)
+}
