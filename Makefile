@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help reconcile deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler compat neighbour stress
+.PHONY: help reconcile deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler compat neighbour stress crash fault-daemon
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,12 @@ fault-plugins: ## the plugins with panics on demand, for the tests only
 	  install -m 0755 target/release/libspank_tenantry.so $(PLUGINS)/fault/spank_tenantry-$$version.so; \
 	done
 
+fault-daemon: ## tenantryd that dies between two steps on demand, for the tests only
+	@mkdir -p target/fault
+	cargo build --release --locked -p tenantryd --features fault-injection
+	install -m 0755 target/release/tenantryd target/fault/tenantryd
+	cargo build --release --locked -p tenantryd
+
 install: ## what build and plugins made, into DESTDIR, for the Slurm of SLURM=YY.MM
 	install -d -m 0755 $(DESTDIR)$(prefix)/{bin,sbin,lib/tenantry,lib/systemd/system,lib/sysusers.d,lib/tmpfiles.d}
 	install -d -m 0755 $(DESTDIR)/etc/tenantry $(DESTDIR)/etc/slurm/plugstack.conf.d
@@ -45,7 +51,7 @@ install: ## what build and plugins made, into DESTDIR, for the Slurm of SLURM=YY
 	install -m 0755 $(PLUGINS)/spank_tenantry-*.so $(DESTDIR)$(prefix)/lib/tenantry/
 	ln -sf spank_tenantry-$(SLURM).so $(DESTDIR)$(prefix)/lib/tenantry/spank_tenantry.so
 	install -m 0755 packaging/slurm/tenantry-prolog $(DESTDIR)$(prefix)/lib/tenantry/
-	install -m 0644 packaging/systemd/*.service $(DESTDIR)$(prefix)/lib/systemd/system/
+	install -m 0644 packaging/systemd/*.{service,socket} $(DESTDIR)$(prefix)/lib/systemd/system/
 	install -m 0644 packaging/sysusers.d/tenantry.conf $(DESTDIR)$(prefix)/lib/sysusers.d/
 	install -m 0644 packaging/tmpfiles.d/tenantry.conf $(DESTDIR)$(prefix)/lib/tmpfiles.d/
 	for file in packaging/config/*.toml; do \
@@ -76,6 +82,9 @@ compat: ## what sites do with the Slurm of SLURM=YY.MM, each tried once, as in d
 
 reconcile: ## a fault in the middle of a job, again and again, on the Slurm of SLURM=YY.MM; each must be mended (8 min)
 	tests/reconcile/run --slurm $(SLURM)
+
+crash: ## everything that may happen to a reading on its way to the ledger, on the Slurm of SLURM=YY.MM (25 min)
+	tests/crash/run --slurm $(SLURM)
 
 test: ## every test, on three Slurm versions; ends with how many passed, failed and were skipped
 	tests/run

@@ -92,7 +92,7 @@ class Guest:
         make = ["make", "-s", "-C", str(ROOT), "install", f"DESTDIR={stage}", f"SLURM={self.slurm}"]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         self.build_oracle(stage)
-        self.sh("cp -a --no-preserve=ownership /host/stage/. / && mkdir -p /var/log/oracle && touch /var/log/oracle/tasks /var/log/oracle/epilog"
+        self.sh("cp -a --no-preserve=ownership /host/stage/. / && mkdir -p /var/log/oracle && touch /var/log/oracle/tasks /var/log/oracle/epilog /var/log/oracle/steps"
                 " && chmod 666 /var/log/oracle/*")
         self.write("/etc/tenantry/tenants.toml", TENANTS)
         self.write("/etc/tenantry/tenantryd.toml", "sample_interval_ms = 1000\nblock_interval_ms = 2000\n")

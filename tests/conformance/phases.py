@@ -22,6 +22,10 @@ def mix_is_billed(c, g, plain, say=lambda _: None):
     c.equal("CPU time billed = the witness's, and the tenants' own growth (largest difference, µs)", differences["cpu"], 0)
     c.equal("memory.peak billed = the witness's (largest difference, bytes)", differences["memory"], 0)
     c.equal("every end the witness saw is billed exactly, and no other", differences["unmatched"], [])
+    c.equal("each job's steps and what Slurm itself used are told apart, and as the witness has the steps (µs)",
+            *work.steps_beside_the_witness(g, usage))
+    c.check("memory over time is known, with its bound",
+            all(row["memory_mib_seconds"] is not None and row["memory_mib_seconds_bound"] is not None for row in usage), usage)
     c.check("allocated quantities are known", all(row["allocated_cpus"] and row["allocated_memory_bytes"] for row in usage), usage)
     left = work.wait_clean(g)
     c.equal("nothing is left in cgroupfs, mountinfo or /run", left, [])
@@ -105,7 +109,8 @@ def panic_harms_one_job(c, g):
     """A panic in each hook: that job fails by policy, the daemons and the node live, the log tells."""
     g.use_plugin("fault")
     slurmd = g.sh("pgrep -x slurmd")
-    expected = {"job_prolog": "FAILED", "step_init": "FAILED", "task_init": "FAILED", "job_epilog": "COMPLETED"}
+    expected = {"job_prolog": "FAILED", "step_init": "FAILED", "task_init": "FAILED", "step_exit": "COMPLETED",
+                "job_epilog": "COMPLETED"}
     for hook, outcome in expected.items():
         g.write("/run/tenantry-panic-in", hook)
         job = work.sbatch(g, "alice", "", "echo ran")

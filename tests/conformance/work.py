@@ -144,6 +144,18 @@ def compare(guest, before):
     return usage, differences
 
 
+def steps_beside_the_witness(guest, usage):
+    """({job: its steps' CPU time as billed, and whether the rest is Slurm's}, the same by the witness)."""
+    witnessed = {}
+    for seen in oracle(guest, "steps"):
+        witnessed[seen["job"]] = witnessed.get(seen["job"], 0) + seen["usage_usec"]
+    exact = [row for row in usage if row["quality"] == "exact" and row["job_id"] in witnessed]
+    billed = {row["job_id"]: (row["steps_cpu_usec"],
+                              row["steps_cpu_usec"] is not None
+                              and row["slurm_overhead_usec"] == row["cpu_usage_usec"] - row["steps_cpu_usec"]) for row in exact}
+    return billed, {row["job_id"]: (witnessed[row["job_id"]], True) for row in exact}
+
+
 def leftovers(guest):
     """What should not be there when no job runs: groups, mounts, records, processes."""
     text = guest.sh("""

@@ -11,12 +11,13 @@ use sd_notify::NotifyState;
 use tenantry_model::block::{Event, GapReason, Registered as Told, Subject};
 use tenantry_model::job::{Allocation, Incarnation, JobEnd, Paths, Placement, Quality};
 use tenantry_model::reading::Reading;
-use tenantry_model::{Clock, Moment, Usec, durable};
+use tenantry_model::{Clock, Moment, TenantPath, Usec, durable};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::exporter::Shown;
 use crate::pending::Pending;
 use crate::registered::Registered;
 use crate::sampler::{Group, Sampler};
@@ -64,6 +65,9 @@ pub struct Collector {
     /// How many groups a part of this round has, and how many are still to be read.
     part: usize,
     left: usize,
+    /// What the round has read so far, and where it is shown when it is through.
+    round: BTreeMap<Subject, (Option<TenantPath>, Reading)>,
+    shown: Shown,
     has_room: bool,
 }
 
@@ -74,6 +78,7 @@ impl Collector {
         sampler: Sampler,
         spool: Spool,
         spooled: Arc<Notify>,
+        shown: Shown,
     ) -> Self {
         Self {
             paths: config.paths(),
@@ -89,6 +94,8 @@ impl Collector {
             last_round: None,
             part: LEAST_PART,
             left: 0,
+            round: BTreeMap::new(),
+            shown,
             has_room: true,
         }
     }
@@ -139,6 +146,7 @@ impl Collector {
         self.remember(&jobs);
         self.sampler.set_jobs(jobs.iter().map(|job| &job.registration));
         let now = self.sampler.begin().context("cannot begin a sampling round")?;
+        self.round.clear();
         self.watch_the_clocks(now);
         self.part = self.sampler.groups().div_ceil(PARTS).max(LEAST_PART);
         self.read_part()?;
@@ -155,22 +163,27 @@ impl Collector {
     }
 
     fn read_part(&mut self) -> Result<()> {
-        let Self { sampler, pending, seen, part, .. } = self;
+        let Self { sampler, pending, seen, part, round, .. } = self;
         let keep = &mut |group: Group<'_>, reading: &Reading| {
-            let subject = match group {
+            let (subject, tenant) = match group {
                 Group::Job(registration) => {
                     if let Some(job) = seen.get_mut(&registration.incarnation) {
                         job.last = Some(reading.clone());
                     }
-                    Subject::Job(registration.incarnation.clone())
+                    (Subject::Job(registration.incarnation.clone()), registration.placement.tenant().cloned())
                 }
-                Group::Tenant { node, path } => Subject::Tenant { node: node.clone(), tenant: path.clone() },
+                Group::Tenant { node, path } => (Subject::Tenant { node: node.clone(), tenant: path.clone() }, None),
             };
+            round.insert(subject.clone(), (tenant, reading.clone()));
             pending.add(subject, reading.clone());
         };
         // cgroupfs answers from memory: reading it does not block for long.
         let left = tokio::task::block_in_place(|| sampler.read_some(*part, Usec(u64::MAX), keep));
         self.left = left.context("cannot read a part of a sampling round")?;
+        if self.left == 0 {
+            let (groups, effort) = (std::mem::take(&mut self.round), self.sampler.effort());
+            self.shown.update(|shown| (shown.groups, shown.effort) = (groups, effort));
+        }
         Ok(())
     }
 
@@ -294,7 +307,13 @@ impl Collector {
         if !self.has_room {
             self.pending.give_up(GapReason::SpoolFull, now);
         }
-        self.put(ends, &[]).await
+        self.put(ends, &[]).await?;
+        let (waiting, spool_bytes) = (self.spool.waiting().await?, self.spool.used_bytes().await?);
+        let has_room = self.has_room;
+        self.shown.update(|shown| {
+            (shown.waiting, shown.spool_bytes, shown.has_room) = (waiting, spool_bytes, has_room);
+        });
+        Ok(())
     }
 
     fn say_room(&mut self, has_room: bool) {

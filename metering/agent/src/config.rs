@@ -1,5 +1,6 @@
 //! `/etc/tenantry/tenantryd.toml`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -37,6 +38,10 @@ pub struct Config {
     pub spool_keep_hours: u64,
     /// The key that blocks are signed with; made at the first start.
     pub node_key: PathBuf,
+    /// Where Prometheus asks, where systemd hands no socket over.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The most jobs that it is shown: the others are counted.
+    pub metrics_max_jobs: usize,
     /// The server's ingest socket.
     pub server_socket: PathBuf,
 }
@@ -93,6 +98,8 @@ impl Default for Config {
             spool_max_bytes: 4 << 30,
             spool_keep_hours: 72,
             node_key: state.join("node.key"),
+            metrics_listen: None,
+            metrics_max_jobs: 1_000,
             server_socket: "/run/tenantry-server/ingest.sock".into(),
             run_dir: run,
             state_dir: state,

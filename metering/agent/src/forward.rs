@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::describe;
+use crate::exporter::Shown;
 use crate::spool::{Spool, Spooled};
 
 /// How long the first wait after a failure is; it doubles up to [`LONGEST_WAIT`].
@@ -29,6 +30,7 @@ pub struct Forwarder {
     clock: Box<dyn Clock>,
     spool: Spool,
     spooled: Arc<Notify>,
+    shown: Shown,
 }
 
 /// What became of a block.
@@ -51,8 +53,8 @@ struct Conflict {
 }
 
 impl Forwarder {
-    pub fn new(config: &Config, clock: Box<dyn Clock>, spool: Spool, spooled: Arc<Notify>) -> Self {
-        Self { socket: config.server_socket.clone(), clock, spool, spooled }
+    pub fn new(config: &Config, clock: Box<dyn Clock>, spool: Spool, spooled: Arc<Notify>, shown: Shown) -> Self {
+        Self { socket: config.server_socket.clone(), clock, spool, spooled, shown }
     }
 
     /// Until told to stop.
@@ -96,7 +98,10 @@ impl Forwarder {
         };
         let now = self.clock.now().map_err(|error| describe(&error))?;
         match self.send(&block).await {
-            Sent::Acknowledged => self.spool.acknowledge(&block, now.wall).await,
+            Sent::Acknowledged => {
+                self.shown.update(|shown| shown.acknowledged_unix_usec = Some(now.wall.unix_usec()));
+                self.spool.acknowledge(&block, now.wall).await
+            }
             Sent::Conflict { ledger_has } => self.spool.renumber(&block, ledger_has, now).await.map(|key| {
                 tracing::error!(
                     from = block.sequence,

@@ -12,6 +12,7 @@
 
 mod collect;
 pub mod config;
+pub mod exporter;
 mod fault;
 mod forward;
 pub mod key;
@@ -21,6 +22,7 @@ pub mod registered;
 pub mod sampler;
 pub mod spool;
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::collect::Collector;
 use crate::config::Config;
+use crate::exporter::Shown;
 use crate::forward::Forwarder;
 use crate::sampler::Sampler;
 use crate::spool::{Bounds, Identity, Spool};
@@ -68,11 +71,20 @@ async fn daemon(config: Config) -> Result<()> {
     let stop = CancellationToken::new();
     let woken = Arc::new(tokio::sync::Notify::new());
     let sampler = Sampler::new(root, Box::new(SystemClock));
-    let collector = Collector::new(&config, Box::new(SystemClock), sampler, spool.clone(), woken.clone());
-    let forwarder = Forwarder::new(&config, Box::new(SystemClock), spool, woken);
+    let shown = Shown::default();
+    shown.update(|shown| {
+        (shown.most_jobs, shown.spool_max_bytes, shown.has_room) =
+            (config.metrics_max_jobs, config.spool_max_bytes, true);
+    });
+    let collector =
+        Collector::new(&config, Box::new(SystemClock), sampler, spool.clone(), woken.clone(), shown.clone());
+    let forwarder = Forwarder::new(&config, Box::new(SystemClock), spool, woken, shown.clone());
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(collector.run(start, stop.clone()));
     tasks.spawn(forwarder.run(stop.clone()));
+    if let Some(listener) = metrics_listener(&config)? {
+        tasks.spawn(exporter::serve(listener, shown, stop.clone()));
+    }
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
@@ -95,6 +107,16 @@ async fn daemon(config: Config) -> Result<()> {
     }
     tracing::info!("tenantryd has stopped");
     Ok(())
+}
+
+/// Where metrics are asked for: the socket that systemd hands over, or else the address in the settings.
+fn metrics_listener(config: &Config) -> Result<Option<TcpListener>> {
+    let handed_over = listenfd::ListenFd::from_env().take_tcp_listener(0);
+    if let Some(listener) = handed_over.context("systemd handed over something else than a TCP listener")? {
+        return Ok(Some(listener));
+    }
+    let bind = |address| TcpListener::bind(address).with_context(|| format!("cannot listen on {address} for metrics"));
+    config.metrics_listen.map(bind).transpose()
 }
 
 /// The spool, and what the first block has to say: since when nothing was read, and what was wrong.

@@ -2,6 +2,7 @@
  * An independent witness: a SPANK plugin that stands before ours in the stack and shares no code with it.
  *
  * In each task, before its program runs: which cgroup it is in.
+ * At each step's end, before Slurm removes its groups: what its tasks used.
  * In the job's epilog, before ours removes the job's group: what the kernel says it used.
  * Both as lines of JSON under /var/log/oracle, which the tests compare with what is billed.
  */
@@ -115,5 +116,27 @@ int slurm_spank_task_init(spank_t sp, int ac, char **av)
 	group[strcspn(group, "\n")] = 0;
 	snprintf(line, sizeof(line), "{\"job\": %u, \"cgroup\": \"%s\"}\n", job, group);
 	say(LOG "tasks", line);
+	return 0;
+}
+
+int slurm_spank_exit(spank_t sp, int ac, char **av)
+{
+	char path[700] = "", group[900], line[1200], *own, *end;
+	unsigned job = 0;
+	FILE *f;
+
+	(void) ac;
+	(void) av;
+	if (spank_context() != S_CTX_REMOTE || !(f = fopen("/proc/self/cgroup", "re")))
+		return 0;
+	own = fgets(path, sizeof(path), f) ? strstr(path, "::/") : NULL;
+	fclose(f);
+	if (!own || !(end = strstr(own, "/slurm\n")) || spank_get_item(sp, S_JOB_ID, &job))
+		return 0;
+	*end = 0;
+	snprintf(group, sizeof(group), "/sys/fs/cgroup/%s/user", own + 3);
+	snprintf(line, sizeof(line), "{\"job\": %u, \"step\": \"%s\", \"usage_usec\": %lld}\n", job, strrchr(own, '/') + 1,
+		 value_of(group, "cpu.stat", "usage_usec"));
+	say(LOG "steps", line);
 	return 0;
 }

@@ -1,7 +1,7 @@
 //! Whether a block is the node's and follows the one before, and what it says is missing.
 
 use tenantry_model::block::{BlockHash, Event, GapReason};
-use tenantry_model::{BootId, Moment};
+use tenantry_model::{BootId, Moment, Usec, WallTime};
 
 use super::Ingest;
 use crate::{AuditKind, StoreError, column, hex, sql};
@@ -104,8 +104,13 @@ impl Ingest<'_> {
     ) -> Result<(), StoreError> {
         let gap = |reason, from, to| Gap { reason, boot_id, from, to, sequences: None };
         match event {
-            // At a node's first start in a boot nothing was missed: it had no readings before.
-            Event::Started { last: None, .. } | Event::Stopped { .. } | Event::ClockStepped { .. } => Ok(()),
+            Event::Started { at, last: None, .. } => match self.last_close_in_boot().await? {
+                // Its spool was lost: since the last block that came, all is missing that was not sent again.
+                Some(from) => self.gap(row, &gap("down", Some(from), *at)).await,
+                // At a node's first start in a boot nothing was missed: it had no readings before.
+                None => Ok(()),
+            },
+            Event::Stopped { .. } | Event::ClockStepped { .. } => Ok(()),
             Event::Started { at, last, .. } => self.gap(row, &gap("down", *last, *at)).await,
             Event::Gap { from, to, reason } => {
                 let reason = match reason {
@@ -126,6 +131,31 @@ impl Ingest<'_> {
             }
             Event::BootEnded { boot_id, last, .. } => self.close_boot(row, boot_id, *last).await,
         }
+    }
+
+    /// When the node's block before this one was closed, if it has one of this boot.
+    async fn last_close_in_boot(&mut self) -> Result<Option<Moment>, StoreError> {
+        let key = self.sent.key();
+        let closed: Option<i64> = sqlx::query_scalar(
+            "SELECT closed_unix_usec FROM block WHERE node = ? AND boot_id = ? AND sequence < ? \
+             ORDER BY sequence DESC LIMIT 1",
+        )
+        .bind(key.node.as_str())
+        .bind(key.boot_id.as_str())
+        .bind(column("sequence", key.sequence)?)
+        .fetch_optional(&mut *self.db)
+        .await
+        .map_err(sql("look for the block before"))?;
+        let now = self.sent.closed();
+        closed
+            .map(|usec| {
+                let wall = WallTime::from_unix_usec(usec)
+                    .map_err(|source| StoreError::Unreadable { table: "block", source: source.into() })?;
+                let since = now.wall.unix_usec().saturating_sub(usec);
+                let boottime_usec = Usec(now.boottime_usec.0.saturating_add_signed(since.saturating_neg()));
+                Ok(Moment { wall, boottime_usec })
+            })
+            .transpose()
     }
 
     async fn gap(&mut self, row: i64, gap: &Gap<'_>) -> Result<(), StoreError> {
