@@ -94,7 +94,7 @@ bench: bench-start bench-sampler ## both benches
 bench-start: ## srun with the plugin against srun without, in pairs; the prolog's and the epilog's own time (5 min)
 	tests/bench/start
 
-bench-sampler: ## a sampling round against a bare open/read loop over the same files (1 min)
+bench-sampler: ## a sampling round beside bare loops, below 0.9 and a BPF iterator, over the same files (4 min; 8 from nothing)
 	tests/bench/sampler
 
 neighbour: ## what a tenant keeps of its CPU, memory and disk beside one that takes all it gets, with and without Tenantry (4 min)

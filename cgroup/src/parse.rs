@@ -216,8 +216,8 @@ mod tests {
         fn a_sub_key_is_found_wherever_it_stands(
             values in prop::collection::btree_map("(total|avg10|avg60|tota|totals)", any::<u32>(), 0..5),
         ) {
-            let pairs: String = values.iter().map(|(name, value)| format!(" {name}={value}")).collect();
-            let line = format!("some{pairs}\n");
+            let pairs: Vec<String> = values.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+            let line = format!("some{}\n", pairs.concat());
             let (_, subkeys) = nested_keyed(line.as_bytes()).next().unwrap();
             let value = values.get("total").copied().map(u64::from);
             prop_assert_eq!((subkeys.get(b"total"), subkeys.get_last(b"total")), (value, value));

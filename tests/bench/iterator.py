@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """One pass of a sleepable BPF cgroup iterator over a tree, as a contender of the sampler's bench.
 
-iterator.py GROUP: reads the id and the CPU time of GROUP and of every group in it, for each line of input; the
-answer is the nanoseconds of CPU and wall time it took. Before the first, every group's figure is compared with its
-cpu.stat. The program is nine instructions and a call of the kernel's own flush; offsets come from the kernel's BTF.
+iterator.py GROUP: reads the id and the CPU time of GROUP and of every group in it, as often as each line of input
+says; the answer is the nanoseconds of CPU and wall time that took. Before the first, every group's figure is compared with its
+cpu.stat. The program is twenty instructions, the kernel's own flush among them; offsets come from the kernel's BTF.
 """
 import ctypes
 import os
@@ -177,9 +177,10 @@ def main():
     groups = sum(1 for _ in os.walk(group))
     link = attach(group)
     compare(one_pass(link, groups), group)
-    for _ in sys.stdin:
+    for line in sys.stdin:
         cpu, wall = time.process_time_ns(), time.perf_counter_ns()
-        one_pass(link, groups)
+        for _ in range(int(line)):
+            one_pass(link, groups)
         print(time.process_time_ns() - cpu, time.perf_counter_ns() - wall, flush=True)
 
 

@@ -28,7 +28,7 @@ pub struct Time {
     pub wall: u64,
 }
 
-/// A process that reads a round when it is told to.
+/// Processes that read a round when they are told to.
 pub struct Contender {
     pub key: &'static str,
     pub title: &'static str,
@@ -43,6 +43,12 @@ impl Contender {
     /// Our sampler.
     pub fn ours(tree: &Tree) -> Self {
         Self::start("sampler", "Sampler::round", tree.groups, &mut itself(tree, "ours", FILES.len()))
+    }
+
+    /// What telling it the same jobs again costs.
+    pub fn set_jobs(tree: &Tree) -> Self {
+        let title = "Sampler::set_jobs, the same ones again";
+        Self::start("set_jobs", title, tree.groups, &mut itself(tree, "set_jobs", FILES.len()))
     }
 
     /// A bare loop over the same files of the same groups.
@@ -89,7 +95,7 @@ impl Contender {
             |command: &mut Command| command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let children = commands.iter_mut().map(start).collect();
         let mut contender = Self { key, title, groups, resident: 0, children };
-        contender.round();
+        contender.rounds(1);
         let resident = |child: &Child| kib(&format!("/proc/{}/status", child.id()), "VmRSS:");
         contender.resident = contender.children.iter().map(resident).sum();
         contender
@@ -100,17 +106,17 @@ impl Contender {
         self.children.len()
     }
 
-    /// Has one round run.
-    pub fn round(&mut self) -> Time {
+    /// Has some rounds run at once: the times of one.
+    pub fn rounds(&mut self, rounds: u64) -> Time {
         let mut sum = Time { cpu: 0, wall: 0 };
         for child in &mut self.children {
-            child.stdin.as_mut().unwrap().write_all(b"round\n").unwrap();
+            writeln!(child.stdin.as_mut().unwrap(), "{rounds}").unwrap();
             let mut line = String::new();
             // It answers once for each line it is sent: nothing is lost with the buffer.
             BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
             let numbers: Vec<u64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
             assert_eq!(numbers.len(), 2, "{} has failed: see above", self.title);
-            sum = Time { cpu: sum.cpu + numbers[0], wall: sum.wall + numbers[1] };
+            sum = Time { cpu: sum.cpu + numbers[0] / rounds, wall: sum.wall + numbers[1] / rounds };
         }
         sum
     }
@@ -153,10 +159,11 @@ pub fn kib(file: &str, name: &str) -> u64 {
 
 // In the contender's own process.
 
-/// A round for each line of input, its times as the answer.
+/// So many rounds as each line of input says, their times as the answer.
 pub fn contend(how: &str, jobs: Range<u32>, dir: &Path) {
     match how {
         "ours" => ours(jobs, dir),
+        "set_jobs" => set_jobs(jobs, dir),
         "pread" => pread(&files(jobs, dir, &FILES)),
         "cpu.stat" => pread(&files(jobs, dir, &["cpu.stat"])),
         _ => open(&files(jobs, dir, &FILES)),
@@ -176,6 +183,12 @@ fn ours(jobs: Range<u32>, dir: &Path) {
         sampler.round(each).unwrap();
         assert_eq!(read, groups, "not every group was read: has this process 12 descriptors a group?");
     });
+}
+
+fn set_jobs(jobs: Range<u32>, dir: &Path) {
+    let mut sampler = Sampler::new(Root::open_fake(dir).unwrap(), Box::new(SystemClock));
+    let registrations = tree::registrations(jobs);
+    answer(|| sampler.set_jobs(black_box(&registrations)));
 }
 
 fn pread(paths: &[PathBuf]) {
@@ -208,9 +221,9 @@ fn files(jobs: Range<u32>, dir: &Path, names: &[&str]) -> Vec<PathBuf> {
 
 fn answer(mut round: impl FnMut()) {
     for line in io::stdin().lines() {
-        line.unwrap();
+        let rounds: u64 = line.unwrap().parse().unwrap();
         let (cpu, wall) = (cpu_ns(), Instant::now());
-        round();
+        (0..rounds).for_each(|_| round());
         let wall = wall.elapsed().as_nanos();
         println!("{} {wall}", cpu_ns() - cpu);
     }

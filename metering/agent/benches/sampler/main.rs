@@ -2,8 +2,8 @@
 //! `tests/bench/sampler` starts it; docs/sampler.md says what is compared.
 //!
 //! Each contender is a process of its own, or several where the descriptors of one are not enough,
-//! and reads a round for each line it is sent; rounds alternate one by one. Medians of `CLOCK_PROCESS_CPUTIME_ID`,
-//! user and system.
+//! and they take turns: of few groups several rounds at a time, so that a turn is some thousand groups.
+//! Medians of `CLOCK_PROCESS_CPUTIME_ID`, user and system.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -30,9 +30,11 @@ use std::path::Path;
 use contender::{Contender, Time};
 use tree::{Place, Tree};
 
-/// Jobs, and how many rounds are taken of so many.
-const SIZES: [(u32, usize); 4] = [(10, 101), (100, 61), (1000, 25), (5000, 9)];
+/// Jobs, how many rounds are a turn, and how many turns each contender has.
+const SIZES: [(u32, u64, usize); 4] = [(10, 100, 21), (100, 10, 21), (1000, 1, 21), (5000, 1, 9)];
 const WARM_UP: usize = 2;
+/// Turns of one round each, where a turn is several.
+const SINGLE: usize = 51;
 /// Where the aim for memory is set.
 const MEMORY_AT: u32 = 1000;
 const MEMORY_AIM: u64 = 32 << 20;
@@ -61,14 +63,14 @@ fn measure() {
     let complete = real.as_ref().is_some_and(|place| place.files().len() == tree::FILES.len());
     let headline = if complete { "cgroup2" } else { "fake" };
     report.verdict.insert("tree".to_owned(), headline.into());
-    for place in Place::fake(real.as_ref()).into_iter().chain(real) {
+    for place in [Place::fake(real.as_ref())].into_iter().chain(real) {
         place.describe();
         // The keys without a prefix are of the tree that has all the files.
         let prefix = if place.name() == headline { "" } else { "cgroup2_" };
         println!("medians, in µs of a group");
         println!("{:>6} {:>7}  {:38} {:>8} {:>8}", "jobs", "groups", "", "CPU", "wall");
-        for (jobs, rounds) in SIZES {
-            report.size(&place, prefix, jobs, rounds);
+        for (jobs, rounds, turns) in SIZES {
+            report.size(&place, prefix, jobs, rounds, turns);
         }
     }
     report.write();
@@ -80,7 +82,7 @@ struct Report {
 }
 
 impl Report {
-    fn size(&mut self, place: &Place, prefix: &str, jobs: u32, rounds: usize) {
+    fn size(&mut self, place: &Place, prefix: &str, jobs: u32, rounds: u64, turns: usize) {
         let tree = Tree::plant(place, jobs);
         let slab_before = slab();
         let mut contenders = vec![Contender::ours(&tree)];
@@ -91,15 +93,8 @@ impl Report {
         contenders.extend(Contender::below(&tree, "files", "    below 0.9, its share of the files"));
         contenders.extend(Contender::iterator(&tree));
         contenders.extend(Contender::iterators_floor(&tree));
-        let mut times = vec![Vec::new(); contenders.len()];
-        for round in 0..WARM_UP + rounds {
-            for (contender, times) in contenders.iter_mut().zip(&mut times) {
-                let time = contender.round();
-                if round >= WARM_UP {
-                    times.push(time);
-                }
-            }
-        }
+        contenders.push(Contender::set_jobs(&tree));
+        let times = take_turns(&mut contenders, rounds, turns);
         let processes = contenders.first().map_or(0, Contender::processes);
         if processes > 1 {
             println!(
@@ -140,6 +135,13 @@ impl Report {
             println!("{jobs:6}          {key:38} {ratio:8.2}{missed}");
             self.put(format!("{prefix}{key}_{jobs}"), ratio);
         }
+        if rounds > 1 {
+            let both = &mut contenders[..2];
+            let [ours, floor] =
+                [0, 1].map(|n| median(take_turns(both, 1, SINGLE)[n].iter().map(|time| time.cpu)) as f64);
+            println!("{jobs:6}          {:38} {:8.2}", "ratio_to_floor, a round at a time", ours / floor);
+            self.put(format!("{prefix}single_round_ratio_to_floor_{jobs}"), ours / floor);
+        }
         if jobs == MEMORY_AT {
             let resident = contenders[0].resident;
             let missed = if resident > MEMORY_AIM { "  MISSES its aim of 32 MiB" } else { "" };
@@ -157,14 +159,27 @@ impl Report {
     }
 
     fn write(mut self) {
-        for (jobs, rounds) in SIZES {
-            self.verdict.insert(format!("rounds_{jobs}"), rounds.into());
+        for (jobs, rounds, turns) in SIZES {
+            self.verdict.insert(format!("rounds_{jobs}"), (rounds * turns as u64).into());
         }
         let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/verdicts");
         fs::create_dir_all(&target).unwrap();
         let text = serde_json::to_string_pretty(&self.verdict).unwrap() + "\n";
         fs::write(target.join("bench_sampler.json"), text).unwrap();
     }
+}
+
+fn take_turns(contenders: &mut [Contender], rounds: u64, turns: usize) -> Vec<Vec<Time>> {
+    let mut times = vec![Vec::new(); contenders.len()];
+    for turn in 0..WARM_UP + turns {
+        for (contender, times) in contenders.iter_mut().zip(&mut times) {
+            let time = contender.rounds(rounds);
+            if turn >= WARM_UP {
+                times.push(time);
+            }
+        }
+    }
+    times
 }
 
 fn median(times: impl Iterator<Item = u64>) -> u64 {

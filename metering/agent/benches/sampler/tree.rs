@@ -28,7 +28,7 @@ pub enum Place {
 }
 
 impl Place {
-    pub fn fake(cgroup2: Option<&Self>) -> Option<Self> {
+    pub fn fake(cgroup2: Option<&Self>) -> Self {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
         let dir = tempfile::Builder::new().prefix("tenantry-bench-").tempdir_in(dir).unwrap();
@@ -36,7 +36,7 @@ impl Place {
             Self::Cgroup2(group) => Some(group.clone()),
             Self::Fake { .. } => None,
         });
-        Some(Self::Fake { dir, cgroup2 })
+        Self::Fake { dir, cgroup2 }
     }
 
     /// Where `tests/bench/sampler` could mount one.
@@ -125,7 +125,9 @@ impl Tree {
             let group = dir.join(group);
             fs::create_dir_all(&group).unwrap();
             if !real {
-                texts.iter().for_each(|(file, text)| fs::write(group.join(file), text).unwrap());
+                for (file, text) in &texts {
+                    fs::write(group.join(file), text).unwrap();
+                }
             }
         }
         if real {
