@@ -21,8 +21,8 @@ use crate::exporter::Shown;
 use crate::pending::Pending;
 use crate::registered::Registered;
 use crate::sampler::{Group, Sampler};
-use crate::spool::{Spool, SpoolError};
 use crate::{outbox, registered};
+use tenantry_spool::{Spool, SpoolError};
 
 /// For how many rounds a job's group may be gone without an end in the outbox: an epilog that is
 /// just between the two is not taken for a lost one.
@@ -172,7 +172,9 @@ impl Collector {
                     }
                     (Subject::Job(registration.incarnation.clone()), registration.placement.tenant().cloned())
                 }
-                Group::Tenant { node, path } => (Subject::Tenant { node: node.clone(), tenant: path.clone() }, None),
+                Group::Tenant { node, path } => {
+                    (Subject::Tenant { node: node.clone(), tenant: path.clone() }, None)
+                }
             };
             round.insert(subject.clone(), (tenant, reading.clone()));
             pending.add(subject, reading.clone());
@@ -284,7 +286,7 @@ impl Collector {
         }
         let files: Vec<PathBuf> = found.into_iter().map(|entry| entry.file).collect();
         outbox::wait(&self.paths, &files).context("cannot move files out of the outbox")?;
-        crate::fault::step("outbox: moved");
+        tenantry_spool::fault::step("outbox: moved");
         self.let_go().await
     }
 
@@ -292,7 +294,7 @@ impl Collector {
     async fn let_go(&self) -> Result<()> {
         let done = self.spool.done_files().await?;
         outbox::remove(&self.paths, &done).context("cannot remove files whose ends the ledger has")?;
-        crate::fault::step("outbox: removed");
+        tenantry_spool::fault::step("outbox: removed");
         Ok(self.spool.forget(&done).await?)
     }
 

@@ -76,14 +76,17 @@ impl Shown {
 /// Where the listener cannot be used.
 pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) -> Result<()> {
     listener.set_nonblocking(true).context("cannot use the listener for metrics")?;
-    let listener = tokio::net::TcpListener::from_std(listener).context("cannot use the listener for metrics")?;
+    let listener =
+        tokio::net::TcpListener::from_std(listener).context("cannot use the listener for metrics")?;
     let callers = Arc::new(tokio::sync::Semaphore::new(MOST_CALLERS));
     loop {
         let taken = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             taken = listener.accept() => taken,
         };
-        let (Ok((stream, _)), Ok(place)) = (taken, Arc::clone(&callers).acquire_owned().await) else { continue };
+        let (Ok((stream, _)), Ok(place)) = (taken, Arc::clone(&callers).acquire_owned().await) else {
+            continue;
+        };
         let shown = shown.clone();
         tokio::spawn(async move {
             let answer = service_fn(move |request| std::future::ready(answer(&request, &shown)));
@@ -105,12 +108,15 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> hyper::http::Result<Res
     };
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => match shown.text() {
-            Ok(text) => {
-                Response::builder().header("content-type", prometheus::TEXT_FORMAT).body(Full::new(text.into()))
-            }
+            Ok(text) => Response::builder()
+                .header("content-type", prometheus::TEXT_FORMAT)
+                .body(Full::new(text.into())),
             Err(error) => {
                 tracing::error!("{error:#}");
-                plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written; tenantryd's log says why\n")
+                plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the metrics cannot be written; tenantryd's log says why\n",
+                )
             }
         },
         (_, "/metrics") => plain(StatusCode::METHOD_NOT_ALLOWED, "it is GET /metrics\n"),
@@ -139,9 +145,9 @@ fn families(state: &State) -> Vec<MetricFamily> {
     let mut families = daemon(state, left_out);
     for (of, groups) in [("job", jobs), ("tenant", tenants)] {
         for metric in Metric::ALL {
-            let samples = groups
-                .iter()
-                .filter_map(|(labels, reading)| Some((labels.clone(), value(metric.info(), reading.get(metric)?))));
+            let samples = groups.iter().filter_map(|(labels, reading)| {
+                Some((labels.clone(), value(metric.info(), reading.get(metric)?)))
+            });
             families.push(family(of, metric.info(), samples));
         }
         for (column, info) in IO.iter().enumerate() {
@@ -233,7 +239,11 @@ fn daemon(state: &State, left_out: u64) -> Vec<MetricFamily> {
         ("spool_blocks_waiting", "Blocks that the ledger does not have yet.", double(state.waiting)),
         ("spool_bytes", "Bytes of the spool in use.", double(state.spool_bytes)),
         ("spool_max_bytes", "The spool's bound.", double(state.spool_max_bytes)),
-        ("spool_has_room", "1: readings are kept; 0: only the ends of jobs are.", double(state.has_room.into())),
+        (
+            "spool_has_room",
+            "1: readings are kept; 0: only the ends of jobs are.",
+            double(state.has_room.into()),
+        ),
         ("jobs_left_out", "Jobs that are there and not shown: metrics_max_jobs.", double(left_out)),
     ];
     let name = |name: &str| format!("tenantryd_{name}");
@@ -259,7 +269,13 @@ mod tests {
     fn job(id: u32) -> Subject {
         let began = WallTime::from_unix_usec(1).unwrap();
         let boot_id = "0b0b0b0b-0000-4000-8000-000000000001".parse().unwrap();
-        Subject::Job(Incarnation { cluster: None, node: "n1".parse().unwrap(), boot_id, job_id: JobId(id), began })
+        Subject::Job(Incarnation {
+            cluster: None,
+            node: "n1".parse().unwrap(),
+            boot_id,
+            job_id: JobId(id),
+            began,
+        })
     }
 
     fn reading(cpu: u64) -> Reading {
@@ -305,7 +321,10 @@ mod tests {
     #[test]
     fn no_more_jobs_are_shown_than_the_site_wants_and_the_others_are_counted() {
         let text = text(5, 3);
-        assert_eq!(text.lines().filter(|line| line.starts_with("tenantry_job_memory_peak_bytes{")).count(), 3);
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with("tenantry_job_memory_peak_bytes{")).count(),
+            3
+        );
         assert!(text.contains("\ntenantryd_jobs_left_out 2\n"), "{text}");
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::describe;
 use crate::exporter::Shown;
-use crate::spool::{Spool, Spooled};
+use tenantry_spool::{Spool, Spooled};
 
 /// How long the first wait after a failure is; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -53,7 +53,13 @@ struct Conflict {
 }
 
 impl Forwarder {
-    pub fn new(config: &Config, clock: Box<dyn Clock>, spool: Spool, spooled: Arc<Notify>, shown: Shown) -> Self {
+    pub fn new(
+        config: &Config,
+        clock: Box<dyn Clock>,
+        spool: Spool,
+        spooled: Arc<Notify>,
+        shown: Shown,
+    ) -> Self {
         Self { socket: config.server_socket.clone(), clock, spool, spooled, shown }
     }
 

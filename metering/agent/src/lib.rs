@@ -13,14 +13,12 @@
 mod collect;
 pub mod config;
 pub mod exporter;
-mod fault;
 mod forward;
 pub mod key;
 pub mod outbox;
 mod pending;
 pub mod registered;
 pub mod sampler;
-pub mod spool;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -40,7 +38,7 @@ use crate::config::Config;
 use crate::exporter::Shown;
 use crate::forward::Forwarder;
 use crate::sampler::Sampler;
-use crate::spool::{Bounds, Identity, Spool};
+use tenantry_spool::{Bounds, Identity, Spool, SpoolError};
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -115,7 +113,9 @@ fn metrics_listener(config: &Config) -> Result<Option<TcpListener>> {
     if let Some(listener) = handed_over.context("systemd handed over something else than a TCP listener")? {
         return Ok(Some(listener));
     }
-    let bind = |address| TcpListener::bind(address).with_context(|| format!("cannot listen on {address} for metrics"));
+    let bind = |address| {
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address} for metrics"))
+    };
     config.metrics_listen.map(bind).transpose()
 }
 
@@ -124,7 +124,7 @@ async fn open_spool(
     config: &Config,
     identity: Identity,
     now: Moment,
-) -> Result<(Spool, Vec<Event>), spool::SpoolError> {
+) -> Result<(Spool, Vec<Event>), SpoolError> {
     let boot_id = identity.boot_id.clone();
     let bounds = Bounds {
         max_bytes: config.spool_max_bytes,

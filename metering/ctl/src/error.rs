@@ -49,6 +49,12 @@ pub enum Error {
     /// Limits or policies could not be put in force, and that was written out already.
     #[error("limits or policies could not be put in force")]
     NotApplied,
+    /// The spool cannot be read or written.
+    #[error(transparent)]
+    Spool(#[from] tenantry_spool::SpoolError),
+    /// Blocks of the spool have a problem, and that was written out already.
+    #[error("blocks of the spool have a problem")]
+    SpoolNotWhole,
     /// Nobody takes the output.
     #[error("cannot write the output")]
     Output(#[from] io::Error),

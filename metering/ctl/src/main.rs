@@ -5,6 +5,7 @@ mod check_config;
 mod csv_report;
 mod doctor;
 mod error;
+mod spool;
 mod table;
 mod tenants;
 mod usage;
@@ -41,6 +42,7 @@ enum Command {
     CheckConfig(check_config::Args),
     Tenants(tenants::Args),
     Doctor(doctor::Args),
+    Spool(spool::Args),
 }
 
 fn code(error: &Error) -> u8 {
@@ -48,13 +50,13 @@ fn code(error: &Error) -> u8 {
         Error::Client(error) if error.is_answer() => EX_PROTOCOL,
         Error::Client(_) | Error::Refused { status: 503, .. } | Error::NoScope => EX_UNAVAILABLE,
         Error::Refused { status: 401 | 403, .. } | Error::NotRoot => EX_NOPERM,
-        Error::Refused { status: 400..=499, .. } | Error::TooLarge => EX_DATAERR,
+        Error::Refused { status: 400..=499, .. } | Error::TooLarge | Error::SpoolNotWhole => EX_DATAERR,
         Error::Refused { .. } | Error::Answer(_) => EX_PROTOCOL,
         Error::Config(_) | Error::ConfigAlreadySaid => EX_CONFIG,
         Error::NoTenant(_) => EX_USAGE,
         Error::Cgroup(_) | Error::Isolation(_) | Error::NotApplied | Error::System(_) => EX_OSERR,
         Error::Differs => EX_DIFFERS,
-        Error::Output(_) => EX_IOERR,
+        Error::Output(_) | Error::Spool(_) => EX_IOERR,
     }
 }
 
@@ -72,13 +74,17 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => check_config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Tenants(args) => tenants::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Spool(args) => spool::run(&args).map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,
         // The reader has seen enough: `tenantry usage | head`.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            if !matches!(error, Error::ConfigAlreadySaid | Error::Differs | Error::NotApplied) {
+            if !matches!(
+                error,
+                Error::ConfigAlreadySaid | Error::Differs | Error::NotApplied | Error::SpoolNotWhole
+            ) {
                 say(&error);
             }
             ExitCode::from(code(&error))

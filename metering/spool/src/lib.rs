@@ -1,7 +1,11 @@
 //! The spool: an SQLite file that has every block until the ledger has it, and for some time after.
+//! `tenantryd` fills and empties it ([`Spool`]), `tenantry spool` looks at it ([`Inspection`]).
 //!
 //! WAL with `synchronous=FULL`: when [`Spool::append`] returns, the block survives a power cut.
+#![forbid(unsafe_code)]
 
+pub mod fault;
+mod inspect;
 mod salvage;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +20,7 @@ use tenantry_block::{EncodeError, NodeKey, Sealed};
 use tenantry_model::block::{Block, BlockHash, BlockKey, Contents, Event};
 use tenantry_model::{BootId, Moment, NodeName, WallTime};
 
-use crate::fault;
+pub use inspect::{BlockKeyInBoot, Finding, Inspection, Range, Status};
 
 /// What the spool cannot do.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +125,19 @@ pub struct Spool {
     bounds: Bounds,
 }
 
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An error with its causes, for the event that tells of it.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
 fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> SpoolError {
     move |source| SpoolError::Sqlite { operation, source }
 }
@@ -145,7 +162,7 @@ impl Spool {
         let with = |pool| Self { pool, identity: identity.clone(), bounds };
         let problem = match connect(file).await {
             Ok(pool) => return Ok((with(pool), None)),
-            Err(error) if error.is_damage() => crate::describe(&error),
+            Err(error) if error.is_damage() => describe(&error),
             Err(error) => return Err(error),
         };
         let aside = salvage::put_aside(file, now)
@@ -369,14 +386,8 @@ impl Spool {
     /// # Errors
     /// Where the file cannot be read.
     pub async fn used_bytes(&self) -> Result<u64, SpoolError> {
-        let used: i64 = sqlx::query_scalar(
-            "SELECT (page_count - freelist_count) * page_size
-             FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()",
-        )
-        .fetch_one(&self.pool)
-        .await
-        .map_err(failed("be measured"))?;
-        u64::try_from(used).map_err(|_| SpoolError::Damaged("size"))
+        let mut db = self.pool.acquire().await.map_err(failed("be measured"))?;
+        used_bytes(&mut db).await
     }
 
     /// How many blocks the ledger does not have yet.
@@ -399,7 +410,7 @@ async fn connect(file: &Path) -> Result<SqlitePool, SpoolError> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(10));
+        .busy_timeout(BUSY_TIMEOUT);
     let pool = SqlitePoolOptions::new()
         .max_connections(2)
         .connect_with(options)
@@ -432,6 +443,17 @@ async fn tip(db: &mut SqliteConnection) -> Result<Option<Tip>, SpoolError> {
         })
     };
     row.map(|row| read(row).ok_or(SpoolError::Damaged("tip"))).transpose()
+}
+
+async fn used_bytes(db: &mut SqliteConnection) -> Result<u64, SpoolError> {
+    let used: i64 = sqlx::query_scalar(
+        "SELECT (page_count - freelist_count) * page_size
+         FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()",
+    )
+    .fetch_one(db)
+    .await
+    .map_err(failed("be measured"))?;
+    u64::try_from(used).map_err(|_| SpoolError::Damaged("size"))
 }
 
 async fn write_tip(db: &mut SqliteConnection, tip: &Tip) -> Result<(), SpoolError> {

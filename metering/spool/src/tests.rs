@@ -270,3 +270,85 @@ async fn a_changed_block_is_not_saved_from_a_damaged_spool() {
     assert_eq!(salvage::blocks(&dir.path().join("spool.sqlite"), &saved.pool).await.unwrap(), 1);
     assert_eq!(next(&saved).await.sequence, 2);
 }
+
+async fn inspect(dir: &tempfile::TempDir) -> Inspection {
+    Inspection::open(&dir.path().join("spool.sqlite")).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_waits_and_what_is_kept_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&dir, BOOT).await;
+    for usec in [1, 2, 3] {
+        append(&spool, usec).await;
+    }
+    acknowledge_next(&spool).await;
+    let status = inspect(&dir).await.status().await.unwrap();
+    assert_eq!((status.waiting, status.acknowledged, status.rejected, status.ends_waiting), (2, 1, 0, 0));
+    assert_eq!(
+        (status.waiting_since, status.acknowledged_since),
+        (Some(moment(2).wall), Some(moment(1).wall))
+    );
+    assert_eq!(status.last, Some(BlockKeyInBoot { boot_id: BOOT.parse().unwrap(), sequence: 3 }));
+}
+
+#[tokio::test]
+async fn a_whole_spool_verifies_and_each_kind_of_damage_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&dir, BOOT).await;
+    for usec in 1..=6 {
+        append(&spool, usec).await;
+    }
+    drop(spool);
+    append(&open(&dir, NEXT_BOOT).await, 7).await;
+    let seen = inspect(&dir).await;
+    assert_eq!(seen.verify().await.unwrap(), (7, vec![]));
+    for statement in [
+        "UPDATE block SET bytes = (SELECT bytes FROM block WHERE spooled = 1) WHERE spooled = 2",
+        "UPDATE block SET bytes = zeroblob(200) WHERE spooled = 4",
+        "DELETE FROM block WHERE spooled = 6",
+    ] {
+        sqlx::query(statement).execute(&spool_of(&dir).await.pool).await.unwrap();
+    }
+    let (blocks, findings) = seen.verify().await.unwrap();
+    let found: Vec<_> = findings.iter().map(|finding| (finding.sequence, finding.problem.as_str())).collect();
+    assert_eq!(blocks, 6);
+    assert!(found[0].0 == 2 && found[0].1.contains("says that it is n1/"), "{found:?}");
+    assert!(
+        found.iter().any(|(sequence, problem)| *sequence == 4 && problem.contains("no block")),
+        "{found:?}"
+    );
+    assert!(
+        found.iter().any(|(sequence, problem)| *sequence == 1 && problem.contains("the one before it")),
+        "{found:?}"
+    );
+}
+
+async fn spool_of(dir: &tempfile::TempDir) -> Spool {
+    open(dir, NEXT_BOOT).await
+}
+
+#[tokio::test]
+async fn a_range_is_exported_and_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&dir, BOOT).await;
+    for usec in 1..=5 {
+        append(&spool, usec).await;
+    }
+    while spool.next().await.unwrap().is_some() {
+        acknowledge_next(&spool).await;
+    }
+    let seen = inspect(&dir).await;
+    let range = Range { boot_id: Some(BOOT.parse().unwrap()), first: Some(2), last: Some(3) };
+    let mut exported = Vec::new();
+    let keep = |sealed: &Sealed| -> Result<(), SpoolError> {
+        exported.push(sealed.key().sequence);
+        Ok(())
+    };
+    assert_eq!(seen.export(&range, keep).await.unwrap(), 2);
+    assert_eq!(exported, [2, 3]);
+    assert_eq!(seen.replay(&range).await.unwrap(), 2);
+    assert_eq!(next(&spool).await.sequence, 2);
+    let other = Range { boot_id: Some(NEXT_BOOT.parse().unwrap()), ..Range::default() };
+    assert_eq!(seen.replay(&other).await.unwrap(), 0);
+}
