@@ -97,7 +97,7 @@ class Guest:
         self.write("/etc/tenantry/tenants.toml", TENANTS)
         self.write("/etc/tenantry/tenantryd.toml", "sample_interval_ms = 1000\nblock_interval_ms = 2000\n")
         self.sh("systemd-sysusers && systemd-tmpfiles --create /usr/lib/tmpfiles.d/tenantry.conf && systemctl daemon-reload"
-                " && systemctl enable -q --now tenantry-server tenantryd tenantry-warden")
+                " && systemctl enable -q --now tenantry-server tenantryd.socket tenantryd tenantry-warden")
         self.restart_slurmd()
 
     def build_oracle(self, stage):
