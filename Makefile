@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help reconcile deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler compat neighbour stress crash fault-daemon
+.PHONY: help reconcile deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -89,13 +89,19 @@ crash: ## everything that may happen to a reading on its way to the ledger, on t
 test: ## every test, on three Slurm versions; ends with how many passed, failed and were skipped
 	tests/run
 
-bench: bench-start bench-sampler ## both benches
+bench: bench-start bench-sampler bench-storage ## all benches
 
 bench-start: ## srun with the plugin against srun without, in pairs; the prolog's and the epilog's own time (5 min)
 	tests/bench/start
 
 bench-sampler: ## a sampling round beside bare loops, below 0.9 and a BPF iterator, over the same files (4 min; 8 from nothing)
 	tests/bench/sampler
+
+bench-storage: ## bytes that a sample takes in our blocks and in VictoriaMetrics (2 min)
+	tests/bench/storage
+
+prometheus: ## rules, dashboard and /metrics by promtool (1 min)
+	tests/prometheus/run
 
 neighbour: ## what a tenant keeps of its CPU, memory and disk beside one that takes all it gets, with and without Tenantry (4 min)
 	tests/neighbour/run --slurm $(SLURM)

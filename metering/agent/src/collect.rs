@@ -49,6 +49,15 @@ struct Seen {
     told: Option<(Option<Allocation>, u32)>,
 }
 
+/// Logs what failed and is tried again. With a spool that is damaged nothing can be tried again.
+fn give_up_if_damaged(error: anyhow::Error) -> Result<()> {
+    if error.downcast_ref::<SpoolError>().is_some_and(SpoolError::is_damage) {
+        return Err(error);
+    }
+    tracing::error!("{error:#}; it is tried again, nothing is lost so far");
+    Ok(())
+}
+
 /// The task that fills the spool.
 pub struct Collector {
     paths: Paths,
@@ -110,7 +119,9 @@ impl Collector {
             self.pending.tell(event);
         }
         outbox::take_back(&self.paths).context("cannot take back the ends that wait")?;
-        self.flush(&[]).await.context("cannot spool the daemon's start")?;
+        if let Err(error) = self.flush(&[]).await.context("cannot spool the daemon's start") {
+            give_up_if_damaged(error)?;
+        }
         let mut sample = interval(self.sample_interval);
         let mut look = interval(self.outbox_interval);
         let mut block = interval(self.block_interval);
@@ -128,10 +139,7 @@ impl Collector {
                 _ = block.tick() => self.flush(&[]).await.context("cannot spool a block"),
             };
             if let Err(error) = done {
-                if error.downcast_ref::<SpoolError>().is_some_and(SpoolError::is_damage) {
-                    return Err(error);
-                }
-                tracing::error!("{error:#}; it is tried again, nothing is lost so far");
+                give_up_if_damaged(error)?;
             }
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
@@ -306,9 +314,6 @@ impl Collector {
                 tracing::error!("{}; it is tried again with the next block", crate::describe(&error));
             }
         }
-        if !self.has_room {
-            self.pending.give_up(GapReason::SpoolFull, now);
-        }
         self.put(ends, &[]).await?;
         let (waiting, spool_bytes) = (self.spool.waiting().await?, self.spool.used_bytes().await?);
         let has_room = self.has_room;
@@ -335,6 +340,9 @@ impl Collector {
     /// All that waits, and these ends, as one block. Where it fails all of it still waits.
     async fn put(&mut self, ends: &[JobEnd], files: &[String]) -> Result<()> {
         let now = self.clock.now().context("cannot read the clock")?;
+        if !self.has_room {
+            self.pending.give_up(GapReason::SpoolFull, now);
+        }
         let (mut contents, last_reading) = self.pending.contents();
         contents.ends = ends.to_vec();
         let key = self.spool.append(&contents, last_reading, files, now).await?;

@@ -125,6 +125,8 @@ pub struct Spool {
     bounds: Bounds,
 }
 
+/// A transaction that reads first and writes then cannot wait for another writer: it asks for the lock first.
+const AT_ONCE: &str = "BEGIN IMMEDIATE";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An error with its causes, for the event that tells of it.
@@ -197,7 +199,7 @@ impl Spool {
         taken: &[String],
         now: Moment,
     ) -> Result<BlockKey, SpoolError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin a block"))?;
+        let mut tx = self.pool.begin_with(AT_ONCE).await.map_err(failed("begin a block"))?;
         let (key, id) = self.insert(&mut tx, contents.clone(), last_reading, 0, now).await?;
         for file in taken {
             sqlx::query("INSERT INTO taken (file, spooled) VALUES (?, ?)")
@@ -305,7 +307,7 @@ impl Spool {
         let sealed = Sealed::open(block.bytes.clone()).map_err(|_| SpoolError::Damaged("block"))?;
         let mut contents = sealed.block().map_err(|_| SpoolError::Damaged("block"))?.contents;
         contents.events.push(Event::Renumbered { from: block.sequence });
-        let mut tx = self.pool.begin().await.map_err(failed("begin a block"))?;
+        let mut tx = self.pool.begin_with(AT_ONCE).await.map_err(failed("begin a block"))?;
         let (key, id) = self.insert(&mut tx, contents, None, ledger_has, now).await?;
         sqlx::query("UPDATE taken SET spooled = ? WHERE spooled = ?")
             .bind(id)
@@ -323,7 +325,7 @@ impl Spool {
     /// # Errors
     /// Where it could not be put aside; it stays the next to be sent.
     pub async fn reject(&self, block: &Spooled, reason: &str) -> Result<(), SpoolError> {
-        let mut tx = self.pool.begin().await.map_err(failed("put a block aside"))?;
+        let mut tx = self.pool.begin_with(AT_ONCE).await.map_err(failed("put a block aside"))?;
         aside(&mut tx, block, reason).await?;
         tx.commit().await.map_err(failed("put a block aside"))
     }

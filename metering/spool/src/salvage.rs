@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 use tenantry_block::Sealed;
 use tenantry_model::Moment;
 
-use crate::{SpoolError, Tip, failed, insert_sealed, tip, write_tip};
+use crate::{AT_ONCE, SpoolError, Tip, failed, insert_sealed, tip, write_tip};
 
 /// Renames the file and what SQLite keeps beside it; the new name.
 pub fn put_aside(file: &Path, now: Moment) -> io::Result<PathBuf> {
@@ -39,7 +39,7 @@ pub async fn blocks(aside: &Path, spool: &SqlitePool) -> Result<u64, SpoolError>
     let mut saved = 0_u64;
     // Numbers go on where they were, so that none is given twice.
     let mut last = tip(&mut old).await.ok().flatten();
-    let mut tx = spool.begin().await.map_err(failed("begin to save blocks"))?;
+    let mut tx = spool.begin_with(AT_ONCE).await.map_err(failed("begin to save blocks"))?;
     let mut after = 0;
     // One by one: a row behind a broken page may be whole.
     while let Some(id) = next_id(&mut old, after).await {

@@ -45,6 +45,19 @@ impl Ledger {
         received: WallTime,
         correlation_id: &str,
     ) -> Result<Taken, StoreError> {
+        let (ledger, sent, correlation_id) = (self.clone(), sent.clone(), correlation_id.to_owned());
+        // A task of its own: the sender may go away in the middle, and a transaction that is dropped while
+        // it begins leaves the connection unusable.
+        let taken = tokio::spawn(async move { ledger.take(&sent, received, &correlation_id).await });
+        taken.await.map_err(|source| StoreError::Task { source })?
+    }
+
+    async fn take(
+        &self,
+        sent: &SentBlock,
+        received: WallTime,
+        correlation_id: &str,
+    ) -> Result<Taken, StoreError> {
         // IMMEDIATE: a transaction that reads first and is then refused the lock cannot wait for it.
         let mut transaction =
             self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;

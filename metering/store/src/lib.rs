@@ -34,6 +34,7 @@ mod query;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -112,6 +113,12 @@ pub enum StoreError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A defect of this program, or its end. Whether the block was taken is not known; asking again is safe.
+    #[error("the ledger's work was cut off")]
+    Task {
+        /// What ended it.
+        source: tokio::task::JoinError,
+    },
     /// More records match than one answer holds.
     #[error("more than {MOST_RECORDS} records match: ask for one tenant or one job")]
     TooMany,
@@ -133,8 +140,8 @@ pub(crate) fn column(what: &str, value: u64) -> Result<i64, StoreError> {
 /// The block is what the bytes say: [`SentBlock::parse`] is the only constructor.
 #[derive(Debug, Clone)]
 pub struct SentBlock {
-    sealed: Sealed,
-    block: Block,
+    sealed: Arc<Sealed>,
+    block: Arc<Block>,
 }
 
 impl SentBlock {
@@ -145,7 +152,7 @@ impl SentBlock {
     pub fn parse(bytes: Vec<u8>) -> Result<Self, Malformed> {
         let sealed = Sealed::open(bytes)?;
         let block = sealed.block()?;
-        Ok(Self { sealed, block })
+        Ok(Self { sealed: Arc::new(sealed), block: Arc::new(block) })
     }
 
     /// What was sent.

@@ -589,3 +589,18 @@ async fn a_key_that_is_not_the_nodes_is_refused_until_an_administrator_trusts_it
     it.ledger.trust_key(&"n1".parse().unwrap(), other.public(), moment(1).wall).await.unwrap();
     assert_eq!(take().await, Taken::Receipt(Receipt::New));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_that_go_away_in_the_middle_leave_the_ledger_at_work() {
+    let it = Fixture::new().await;
+    for sequence in 1..=60 {
+        let block = sent(sequence, vec![end(u32::try_from(sequence).unwrap(), 5_000, 42)]);
+        let patience = std::time::Duration::from_micros(sequence * 40);
+        let _ = tokio::time::timeout(patience, it.ledger.ingest(&block, moment(1).wall, "test")).await;
+    }
+    for sequence in 1..=60 {
+        let receipt = it.take(sequence, vec![end(u32::try_from(sequence).unwrap(), 5_000, 42)]).await;
+        assert!([Receipt::New, Receipt::Duplicate].contains(&receipt));
+    }
+    assert_eq!(it.report().await.usage.len(), 60);
+}
