@@ -22,6 +22,7 @@ pub mod scope;
 pub mod siblings;
 mod site;
 mod sweep;
+pub mod unisolated;
 
 pub use error::Error;
 pub use facts::Facts;

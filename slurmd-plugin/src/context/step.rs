@@ -4,11 +4,13 @@ use std::sync::OnceLock;
 
 use spank::{Failure, Outcome, Step};
 use tenantry_cgroup::{GroupPath, graft};
-use tenantry_isolation::scope;
+use tenantry_isolation::{Site, scope, unisolated};
 use tenantry_model::durable;
 use tenantry_model::job::{Allocation, JobRecords, Paths, Placement, Registration};
 use tenantry_model::tenants::{self, IsolationFailure};
 use tenantry_model::{Bytes, JobId};
+
+use crate::log;
 
 /// What `init` found. Unset: it did not get to an end.
 static VERDICT: OnceLock<Verdict> = OnceLock::new();
@@ -56,7 +58,8 @@ fn judge(step: &Step<'_>) -> Result<Verdict, Failure> {
     let job = JobId(step.job_id()?);
     let paths = Paths::default();
     // Without a scope there is no proctrack/cgroup, and the prolog found none either.
-    let Some(scope) = scope::of(&graft::own_group()?) else { return Ok(unregistered(&paths, job)) };
+    let own = graft::own_group()?;
+    let Some(scope) = scope::of(&own) else { return Ok(unregistered(&paths, job)) };
     let records = paths.job(scope.as_path(), job);
     let Some(registration) = durable::read_json::<Registration>(&records.registration())? else {
         return Ok(unregistered(&paths, job));
@@ -65,7 +68,14 @@ fn judge(step: &Step<'_>) -> Result<Verdict, Failure> {
     Ok(match registration.placement {
         Placement::Refused { reason } => Verdict::Refused(reason),
         Placement::Unisolated { .. } => Verdict::Unisolated,
-        Placement::Grafted { leaf, .. } => Verdict::Within(GroupPath::new(leaf)?),
+        Placement::Grafted { leaf, .. } => {
+            let leaf = GroupPath::new(leaf)?;
+            if own.is_within(&leaf) || !unisolated::run(&Site::system(log::say)?, &scope, job, &own)? {
+                Verdict::Within(leaf)
+            } else {
+                Verdict::Unisolated
+            }
+        }
     })
 }
 
