@@ -85,11 +85,14 @@ async fn bindings(machine: &Machine, tenantry: &Tenantry) -> BTreeMap<String, Bi
     let mut bindings = BTreeMap::new();
     let Some(Ok(tenants)) = tenantry.tenants.is() else { return bindings };
     for name in tenants.iter().filter_map(|(_, tenant)| tenant.network.bind_to.as_ref()) {
-        let device = machine.read(&Path::new("/sys/class/net").join(name).join("uevent"));
-        let binding = match device.is() {
-            None => Binding::Missing,
-            Some(text) if !text.lines().any(|line| line == "DEVTYPE=vrf") => Binding::Plain,
-            Some(_) => Binding::Vrf {
+        let is_there = machine.stat(&Path::new("/sys/class/net").join(name)).is().is_some();
+        let vrfs = machine.run("ip", &["-o", "link", "show", "type", "vrf"], &[]).await;
+        // `4: vrf-acme: <NOARP,MASTER,UP,LOWER_UP> ...`
+        let is_it = |line: &str| line.split(": ").nth(1) == Some(name);
+        let binding = match &vrfs {
+            _ if !is_there => Binding::Missing,
+            Seen::Is(lines) if !lines.lines().any(is_it) => Binding::Plain,
+            _ => Binding::Vrf {
                 ipv4: machine.run("ip", &["-4", "route", "show", "vrf", name], &[]).await,
                 ipv6: match machine.read(Path::new("/proc/net/if_inet6")) {
                     Seen::Absent => Seen::Absent,
