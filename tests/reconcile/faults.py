@@ -93,8 +93,9 @@ class CutOff(Fault):
 
     def settle_bill(self, c, g):
         # Slurm calls the epilog of a prolog that died, too, and the witness is there before the warden or after: a group
-        # in which nothing ever ran is no end.
-        g.sh("sed -i '/\"usage_usec\": *0[,}]/d' /var/log/oracle/epilog")
+        # in which nothing ever ran is no end, unless it was registered.
+        if self.runs == 1:
+            g.sh("sed -i '/\"usage_usec\": *0[,}]/d' /var/log/oracle/epilog")
         super().settle_bill(c, g)
 
 

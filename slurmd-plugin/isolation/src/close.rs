@@ -43,10 +43,8 @@ fn try_end(site: &Site, node: Option<&NodeName>, job: JobId) -> Result<bool, Err
     };
     let Some(scope) = scope else { return Ok(false) };
     let records = site.paths.job(scope.as_path(), job);
-    if !records.dir.exists() {
-        return Ok(false);
-    }
-    let _lock = lock::take(&records.dir).map_err(Error::record("lock", &records.dir))?;
+    let lock = lock::take_if_there(&records.dir).map_err(Error::record("lock", &records.dir))?;
+    let Some(_lock) = lock else { return Ok(false) };
     let Some(registration) = registration(&records)? else {
         // Its prolog died before it was registered, and no step of it was let in.
         return Ok(false);

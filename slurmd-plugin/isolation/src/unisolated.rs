@@ -20,10 +20,11 @@ use crate::{Error, Site, close, lock, place, processes};
 pub fn run(site: &Site, scope: &GroupPath, job: JobId, own: &GroupPath) -> Result<bool, Error> {
     let policy = tenants::in_force(&site.paths).map(|(tenants, _)| tenants.policy()).unwrap_or_default();
     let records = site.paths.job(scope.as_path(), job);
-    if policy.isolation_failure != IsolationFailure::RunUnisolated || !records.dir.exists() {
+    if policy.isolation_failure != IsolationFailure::RunUnisolated {
         return Ok(false);
     }
-    let _lock = lock::take(&records.dir).map_err(Error::record("lock", &records.dir))?;
+    let lock = lock::take_if_there(&records.dir).map_err(Error::record("lock", &records.dir))?;
+    let Some(_lock) = lock else { return Ok(false) };
     let Some(registration) = close::registration(&records)? else { return Ok(false) };
     let (tenant, leaf) = match &registration.placement {
         Placement::Grafted { tenant, leaf, .. } => (tenant.clone(), GroupPath::new(leaf)?),
