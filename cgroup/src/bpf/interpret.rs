@@ -64,12 +64,11 @@ pub fn run_as(uid: u64, code: &[Insn], context: &mut [u8]) -> Outcome {
                 false
             }
             op::CALL => {
-                reg[0] = Some(match imm {
-                    Helper::GET_CURRENT_UID_GID => GID | uid,
-                    _ => {
-                        assert_eq!((imm, get(2)), (Helper::GET_LOCAL_STORAGE, 0));
-                        STORAGE
-                    }
+                reg[0] = Some(if imm == Helper::GET_CURRENT_UID_GID {
+                    GID | uid
+                } else {
+                    assert_eq!((imm, get(2)), (Helper::GET_LOCAL_STORAGE, 0));
+                    STORAGE
                 });
                 reg[1..6].fill(None);
                 false
