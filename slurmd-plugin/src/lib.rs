@@ -6,7 +6,7 @@
 //! | hook | does | if it fails |
 //! |---|---|---|
 //! | `job_prolog` | decides the tenant, grafts, registers | as the site chose: the job's steps are refused (default), the node drains, or the job runs unisolated |
-//! | `step_init` | notes the allocation, judges whether the step is where it belongs | the step's tasks are refused |
+//! | `step_init` | notes the allocation, judges whether the step is where it belongs; where it is not, and the site chose that, registers the job as unisolated | the step's tasks are refused |
 //! | `task_init` | refuses a task that is not where it belongs | the task, and so the step, fails with exit code 1 and the reason on its stderr |
 //! | `step_exit` | reads what the step's tasks used | a line in slurmd's log; the job's own counters do not depend on it |
 //! | `job_epilog` | kills what is left, keeps the counters, removes the group | logged; the registration stays for the next prolog or the daemon |

@@ -64,6 +64,9 @@ def run_in_job(c, g):
         all_within(c, "RunInJob: the batch step", end(g, job), at_least=2)
         c.equal("RunInJob: the job's state, the nodes", (work.state(g, job), set(g.node_states())), ("COMPLETED", {"idle"}))
         row = billed(g, job)[0]
+        said = g.sh(f"journalctl -u tenantry-warden -o cat | grep 'job {job}:'; true").splitlines()
+        c.check("RunInJob: the warden closes it, and calls that regular", len(said) == 1 and "ERROR" not in said[0] and "as no epilog would" in said[0],
+                said)
         c.equal("RunInJob: what was left of it is gone", g.sh("pgrep -xf 'sleep 999'; true"), "")
         c.equal("RunInJob: who pays, how exactly", (row["tenant"], row["account"], row["quality"]), ("acme", "acme", "exact"))
         all_within(c, "RunInJob: srun", g.sh("srun -n2 sh -c 'cat /proc/self/cgroup; timeout 0.3 sh -c \"while :; do :; done\"; true'", "bob"),
@@ -76,16 +79,21 @@ def run_in_job(c, g):
 
 
 def without_cgroups(c, g):
-    """proctrack/linuxproc: Slurm puts no step into its job's group, so each is found outside its tenant, and refused."""
+    """proctrack/linuxproc: Slurm puts no step into its job's group, so each is found outside its tenant: refused, or a gap."""
     no_groups = {"ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/affinity", "JobAcctGatherType": "jobacct_gather/linux"}
     with configured(g, PrologFlags="Alloc", **no_groups):
-        job = work.sbatch(g, "alice", "", "echo ran")
-        told_and_refused(c, g, "linuxproc", job, "outside")
+        refused = work.sbatch(g, "alice", "", "echo ran")
+        told_and_refused(c, g, "linuxproc", refused, "outside")
         with tenants_file(g, '[policy]\nisolation_failure = "run-unisolated"\n' + TENANTS):
-            job = work.sbatch(g, "alice", "", "echo ran")
-            # Its group could be made, so that it counts as isolated: the policy does not reach it.
-            told_and_refused(c, g, "linuxproc, with run-unisolated too", job, "outside")
-        c.equal("linuxproc: CPU time billed for what did not run", [row["cpu_usage_usec"] for row in billed(g, job)], [0])
+            free = work.sbatch(g, "alice", "", "echo ran; srun echo ran")
+            c.equal("linuxproc, run-unisolated: the job and its step run", ran(g, free).split(), ["ran"] * 2)
+            c.equal("linuxproc, run-unisolated: its state, the nodes", (work.state(g, free), set(g.node_states())), ("COMPLETED", {"idle"}))
+            c.equal("linuxproc, run-unisolated: billed to its tenant as a gap",
+                    [(row["tenant"], row["quality"], row["cpu_usage_usec"]) for row in billed(g, free)], [("acme", "gap", None)])
+            c.check("linuxproc, run-unisolated: slurmd's log says so", f"job {free}: Slurm starts its steps in" in g.slurmd_log())
+            g.write("/etc/tenantry/tenants.toml", '[policy]\nisolation_failure = "run-unisolated"\n' + TENANTS.replace('["acme"]', '["other"]'))
+            told_and_refused(c, g, "linuxproc, run-unisolated: a job of no tenant", work.sbatch(g, "alice", "", "echo ran"), "no tenant")
+        c.equal("linuxproc: CPU time billed for what did not run", [row["cpu_usage_usec"] for row in billed(g, refused)], [0])
 
 
 def no_prolog_flags(c, g):

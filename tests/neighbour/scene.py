@@ -62,9 +62,11 @@ def kept_io(done, _of, seconds, _theirs):
 
 RESOURCES = [
     # Four for two processors: the kernel spreads two less evenly than its weights would have it.
-    Resource("cpu", ["cpu"] * 4, ["cpu"] * 4, 3, kept_cpu),
+    Resource("cpu", ["cpu"] * 4, ["cpu"] * 4, 4, kept_cpu),
     Resource("memory", [f"cached {FILE}"], ["hog 400", f"stream {ENDLESS}", f"stream {ENDLESS}"], 6, kept_memory),
-    Resource("io", [f"disk {FILE}"], [f"disk {FILE}"] * 2, 1, kept_io),
+    # Two, as each of its neighbours: one alone asks for nothing while it waits, and a limit gives no time back that was
+    # not asked for.
+    Resource("io", [f"disk {FILE}"] * 2, [f"disk {FILE}"] * 2, 2, kept_io),
 ]
 WINDOW_S = 6
 

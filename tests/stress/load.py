@@ -54,7 +54,9 @@ def change_tenants(g, stop, said):
     What an `apply` that failed said goes to `said`."""
     files, changes = (OTHER_TENANTS, TENANTS), 0
     while not stop.is_set() or changes % 2:
-        g.write("/etc/tenantry/tenants.toml", files[changes % 2])
+        # In one step, as an editor does: a prolog that reads the first half of a file has a whole one of fewer tenants.
+        g.write("/etc/tenantry/tenants.new", files[changes % 2])
+        g.sh("mv /etc/tenantry/tenants.new /etc/tenantry/tenants.toml")
         done = g.run("tenantry tenants apply")
         if done.returncode:
             said.append(done.stdout + done.stderr)

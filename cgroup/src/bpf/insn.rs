@@ -62,14 +62,18 @@ pub mod op {
 pub enum Helper {
     /// `bpf_get_local_storage(map, 0)`: the value that belongs to the group the program is attached to.
     GetLocalStorage,
+    /// `bpf_get_current_uid_gid()`: in the low half the real user of who calls.
+    GetCurrentUidGid,
 }
 
 impl Helper {
     pub const GET_LOCAL_STORAGE: u32 = 81;
+    pub const GET_CURRENT_UID_GID: u32 = 15;
 
     const fn number(self) -> u32 {
         match self {
             Self::GetLocalStorage => Self::GET_LOCAL_STORAGE,
+            Self::GetCurrentUidGid => Self::GET_CURRENT_UID_GID,
         }
     }
 }

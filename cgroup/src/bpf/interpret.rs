@@ -14,9 +14,15 @@ pub struct Outcome {
     pub storage: [u64; 8],
 }
 
-/// Runs a program on a context, which it may write to. Panics where a program does what the
-/// verifier would refuse.
+/// Runs a program of a user's on a context, which it may write to. Panics where a program does what
+/// the verifier would refuse.
 pub fn run(code: &[Insn], context: &mut [u8]) -> Outcome {
+    run_as(1000, code, context)
+}
+
+/// The same, of any user's.
+pub fn run_as(uid: u64, code: &[Insn], context: &mut [u8]) -> Outcome {
+    const GID: u64 = 1000 << 32;
     let mut storage = [0_u64; 8];
     let mut reg: [Option<u64>; 11] = [None; 11];
     reg[1] = Some(CONTEXT);
@@ -58,8 +64,12 @@ pub fn run(code: &[Insn], context: &mut [u8]) -> Outcome {
                 false
             }
             op::CALL => {
-                assert_eq!((imm, get(2)), (Helper::GET_LOCAL_STORAGE, 0));
-                reg[0] = Some(STORAGE);
+                reg[0] = Some(if imm == Helper::GET_CURRENT_UID_GID {
+                    GID | uid
+                } else {
+                    assert_eq!((imm, get(2)), (Helper::GET_LOCAL_STORAGE, 0));
+                    STORAGE
+                });
                 reg[1..6].fill(None);
                 false
             }

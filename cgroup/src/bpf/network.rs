@@ -38,6 +38,9 @@ fn restricts_peers(policy: &NetworkPolicy) -> bool {
 ///
 /// Where the ACL may refuse a connect or a send, protocols that would not be asked about (ICMP,
 /// UDP-Lite, SCTP, DCCP, raw) are refused: they would go around it.
+///
+/// What root makes is neither bound nor marked: in a job that is its scheduler, which talks to the
+/// node's own network. The real user counts: a set-uid program's is the user's.
 pub fn sockets(policy: &NetworkPolicy, bind_to: Option<u32>) -> Option<Vec<Insn>> {
     let mut asm = Asm::default();
     if restricts_peers(policy) {
@@ -49,11 +52,18 @@ pub fn sockets(policy: &NetworkPolicy, bind_to: Option<u32>) -> Option<Vec<Insn>
         asm.ret(REFUSE);
         asm.bind(covered);
     }
-    for (field, value) in [(BOUND_DEV_IF, bind_to), (MARK, policy.mark)] {
-        if let Some(value) = value {
-            asm.mov(R2, value);
-            asm.store(R1, field, R2);
+    if bind_to.is_some() || policy.mark.is_some() {
+        let roots = asm.label();
+        asm.mov_pointer(R6, R1);
+        asm.call(Helper::GetCurrentUidGid);
+        asm.jump_if(R0, Cmp::Equal, 0, roots);
+        for (field, value) in [(BOUND_DEV_IF, bind_to), (MARK, policy.mark)] {
+            if let Some(value) = value {
+                asm.mov(R2, value);
+                asm.store(R6, field, R2);
+            }
         }
+        asm.bind(roots);
     }
     asm.ret(ALLOW);
     asm.finish()
@@ -114,7 +124,7 @@ pub fn counter(direction: Direction, map: BorrowedFd<'_>) -> Option<Vec<Insn>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::interpret::run;
+    use super::super::interpret::{run, run_as};
     use super::*;
     use std::os::fd::AsFd;
     use tenantry_model::tenants::AclVerdict;
@@ -142,6 +152,15 @@ mod tests {
         let mut socket = with(80, &[(PROTOCOL, 1)]);
         assert_eq!(run(&code, &mut socket).answer, ALLOW);
         assert_eq!((word(&mut socket, BOUND_DEV_IF), word(&mut socket, MARK)), (5, 17));
+    }
+
+    #[test]
+    fn roots_sockets_are_neither_bound_nor_marked() {
+        let policy = NetworkPolicy { mark: Some(17), ..NetworkPolicy::default() };
+        let code = sockets(&policy, Some(5)).unwrap();
+        let mut socket = with(80, &[(PROTOCOL, 6)]);
+        assert_eq!(run_as(0, &code, &mut socket).answer, ALLOW);
+        assert_eq!((word(&mut socket, BOUND_DEV_IF), word(&mut socket, MARK)), (0, 0));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tenantry_model::job::{Allocation, JobEnd, JobRecords, Paths, Placement, Qual
 use tenantry_model::reading::Reading;
 use tenantry_model::{JobId, NodeName};
 
+use crate::records::Plan;
 use crate::{Error, Site, fault, lock, namespace, outbox, residue, scope, steps};
 
 /// How long the last processes may take to die after SIGKILL.
@@ -42,10 +43,8 @@ fn try_end(site: &Site, node: Option<&NodeName>, job: JobId) -> Result<bool, Err
     };
     let Some(scope) = scope else { return Ok(false) };
     let records = site.paths.job(scope.as_path(), job);
-    if !records.dir.exists() {
-        return Ok(false);
-    }
-    let _lock = lock::take(&records.dir).map_err(Error::record("lock", &records.dir))?;
+    let lock = lock::take_if_there(&records.dir).map_err(Error::record("lock", &records.dir))?;
+    let Some(_lock) = lock else { return Ok(false) };
     let Some(registration) = registration(&records)? else {
         // Its prolog died before it was registered, and no step of it was let in.
         return Ok(false);
@@ -79,9 +78,18 @@ pub fn registered(site: &Site, records: &JobRecords, registration: Registration)
     // does, or until the node reboots.
     outbox::put(site, &end)?;
     fault::step("close: kept");
-    if let Placement::Grafted { leaf, mounts, .. } = &placement {
-        graft::undo(&site.root, &GroupPath::new(leaf)?, &groups(mounts)?)?;
-        fault::step("close: undone");
+    match &placement {
+        Placement::Grafted { leaf, mounts, .. } => {
+            graft::undo(&site.root, &GroupPath::new(leaf)?, &groups(mounts)?)?;
+            fault::step("close: undone");
+        }
+        // Slurm made no use of what was made for it.
+        Placement::Unisolated { .. } => {
+            if let Some(plan) = Plan::read(records)? {
+                plan.undo(&site.root)?;
+            }
+        }
+        Placement::Refused { .. } => {}
     }
     residue::leave(site, uid, || remove_records(&site.paths, records))
 }
@@ -163,10 +171,10 @@ fn remove_records(paths: &Paths, records: &JobRecords) -> Result<(), Error> {
         }
         fault::step("close: a record removed");
     }
-    remove_directory(paths, records)
+    clear_directory(paths, records)
 }
 
-/// Removes the directory of a job that was never registered, and what its prolog or a step left there.
+/// Removes a job's directory and what is left there.
 ///
 /// # Errors
 /// Where something cannot be removed.
@@ -177,14 +185,6 @@ pub fn clear_directory(paths: &Paths, records: &JobRecords) -> Result<(), Error>
         let remove = if is_dir { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
         remove.map_err(Error::record("remove", entry.path()))?;
     }
-    remove_directory(paths, records)
-}
-
-/// Removes a job's directory, the last of it.
-///
-/// # Errors
-/// Where there is still something in it.
-fn remove_directory(paths: &Paths, records: &JobRecords) -> Result<(), Error> {
     fs::remove_dir(&records.dir).map_err(Error::record("remove", &records.dir))?;
     // The scope's directory goes with its last job; another job's prolog may be making it anew.
     if let Some(scope) = records.dir.parent().filter(|scope| scope.starts_with(paths.jobs())) {

@@ -23,6 +23,7 @@ pub mod siblings;
 mod site;
 pub mod steps;
 mod sweep;
+pub mod unisolated;
 
 pub use error::Error;
 pub use facts::Facts;

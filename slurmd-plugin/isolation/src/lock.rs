@@ -24,6 +24,16 @@ pub fn take(dir: &Path) -> io::Result<Lock> {
     }
 }
 
+/// Waits for the lock of a directory that is there; `None` where it is not, or goes meanwhile.
+pub fn take_if_there(dir: &Path) -> io::Result<Option<Lock>> {
+    while dir.exists() {
+        if let Some(lock) = lock(dir, FlockArg::LockExclusive)? {
+            return Ok(Some(lock));
+        }
+    }
+    Ok(None)
+}
+
 /// The lock of a directory that is there, unless somebody holds it.
 pub fn take_if_free(dir: &Path) -> io::Result<Option<Lock>> {
     lock(dir, FlockArg::LockExclusiveNonblock)
@@ -58,6 +68,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("scope/7");
         assert!(take_if_free(&dir).unwrap().is_none(), "no directory, no lock");
+        assert!(take_if_there(&dir).unwrap().is_none() && !dir.exists(), "none is made, either");
         let held = take(&dir).unwrap();
         assert!(take_if_free(&dir).unwrap().is_none(), "it is held");
         drop(held);

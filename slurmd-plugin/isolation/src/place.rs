@@ -13,9 +13,10 @@ use tenantry_model::tenants::{
 use tenantry_model::{BootId, TenantPath, durable};
 
 use crate::placement::{Member, place};
+use crate::records::{self, Plan};
 use crate::{
-    Error, Facts, Severity, Site, close, enforce, fault, late, lock, namespace, outbox, processes, records,
-    residue, scope, siblings,
+    Error, Facts, Severity, Site, close, enforce, fault, late, lock, namespace, outbox, processes, residue,
+    scope, siblings,
 };
 
 /// Who calls: it decides how the job gets into its group.
@@ -122,7 +123,8 @@ fn register(
     Ok(failure)
 }
 
-fn write(records: &JobRecords, registration: &Registration) -> Result<(), Error> {
+/// Writes a registration, or writes it anew.
+pub(crate) fn write(records: &JobRecords, registration: &Registration) -> Result<(), Error> {
     let file = records.registration();
     durable::write_json(&file, registration).map_err(Error::record("write", file))
 }
@@ -195,22 +197,27 @@ fn graft_job(
     tenants: &Tenants,
     prolog: Prolog,
 ) -> Result<Placement, Error> {
+    let records = site.paths.job(scope.as_path(), facts.job_id);
+    // Of a prolog that ended half-way: a requeued job's group may have another name than its first.
+    if let Some(plan) = Plan::read(&records)? {
+        plan.undo(&site.root)?;
+    }
+    let in_the_job = prolog == Prolog::InTheJob;
     if tenants.policy().placement == PlacementMode::Siblings {
-        return siblings::place(site, facts, scope, tenant, tenants);
+        return siblings::place(site, facts, scope, tenant, tenants, in_the_job);
     }
     let group = enforce::ensure(site, scope, tenant, tenants)?;
     fault::step("prolog: tenant made");
     let leaf = group.child(format!("job_{}", facts.job_id))?;
     let mounts = mount_points(facts, scope)?;
-    match prolog {
-        Prolog::InTheJob => {
-            late::graft(&site.root, scope, &leaf, &mounts)?;
-        }
-        Prolog::BeforeTheJob => {
-            // From a prolog that ended half-way: without a registration nothing of the job can be in it.
-            graft::undo(&site.root, &leaf, &mounts)?;
-            graft::graft(&site.root, &leaf, &mounts, |step| fault::step(&format!("graft: {step:?}")))?;
-        }
+    let paths = mounts.iter().map(|mount| mount.as_path().to_owned()).collect();
+    Plan { leaf: leaf.as_path().to_owned(), mounts: paths, in_the_job }.write(&records)?;
+    if in_the_job {
+        late::graft(&site.root, scope, &leaf, &mounts)?;
+    } else {
+        // From a prolog that ended half-way: without a registration nothing of the job can be in it.
+        graft::undo(&site.root, &leaf, &mounts)?;
+        graft::graft(&site.root, &leaf, &mounts, |step| fault::step(&format!("graft: {step:?}")))?;
     }
     let points: Vec<PathBuf> = mounts.iter().map(|mount| site.root.path().join(mount.as_path())).collect();
     if !namespace::parent_sees(&points)? {

@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use tenantry_cgroup::{Error, GroupPath, Result, Root};
+use tenantry_cgroup::{Error, GroupPath, GroupReader, Result, Root};
+use tenantry_model::Clock;
 
 /// The processes in a group and below it; none where it is not there, or goes meanwhile.
 pub fn below(root: &Root, group: &GroupPath) -> Result<Vec<u32>> {
@@ -22,6 +23,13 @@ pub fn below(root: &Root, group: &GroupPath) -> Result<Vec<u32>> {
 /// Whether a slurmstepd is in a group: then Slurm runs a step of the job.
 pub fn has_slurmstepd(root: &Root, group: &GroupPath) -> Result<bool> {
     Ok(below(root, group)?.into_iter().any(is_slurmstepd))
+}
+
+/// Whether anything is in a group, or was.
+pub fn were_in(root: &Root, group: &GroupPath, clock: &dyn Clock) -> Result<bool> {
+    let reading = GroupReader::open(root, group)?.read(clock)?;
+    let is_populated = root.is_populated(group)? == Some(true);
+    Ok(is_populated || reading.cpu_usage().is_some_and(|usage| usage.0 > 0))
 }
 
 /// User and group of the first process in a group that is not root's.

@@ -7,15 +7,19 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 use tenantry_cgroup::graft::{self, Mount};
-use tenantry_cgroup::{GroupPath, GroupReader, tenant};
+use tenantry_cgroup::{GroupPath, tenant};
 use tenantry_model::job::{Incarnation, JobRecords, Placement, Registration};
 use tenantry_model::{BootId, JobId, NodeName, TenantPath, durable};
 
-use crate::{Error, Site, close, late, lock, processes, records, scope};
+use crate::records::{self, Plan};
+use crate::{Error, Site, close, late, lock, processes, scope};
 
 /// In how many looks in a row Slurm must not know a job that has no slurmstepd left before it is
-/// closed here: its epilog may be about to.
+/// closed here: its epilog may be about to. Where none comes, one look is enough.
 const LOOKS: u32 = 2;
+
+/// How many looks in a row are hurried because Slurm still knows a job that has ended, and has no epilog.
+const HURRIED: u32 = 10;
 
 /// Which jobs Slurm has on a node, the ending ones included; `None` where it does not answer.
 pub trait Slurm {
@@ -28,6 +32,9 @@ pub struct Reconciler {
     site: Site,
     /// How many looks Slurm has not known a job, by its records' directory.
     unknown: BTreeMap<PathBuf, u32>,
+    /// Running jobs that will have no epilog, by their records' directory: their groups, and in how many
+    /// looks they had ended and Slurm still knew them.
+    without_epilog: BTreeMap<PathBuf, (GroupPath, u32)>,
     /// What was said already.
     told: BTreeSet<String>,
 }
@@ -35,7 +42,7 @@ pub struct Reconciler {
 /// What stands in one scope.
 struct Scope {
     group: GroupPath,
-    /// The jobs' groups in the tenants' groups.
+    /// The jobs' groups: in the tenants', and siblings that have a copy of their registration.
     leaves: BTreeMap<JobId, (TenantPath, GroupPath)>,
     mounts: Vec<Mount>,
 }
@@ -44,7 +51,7 @@ impl Reconciler {
     /// For this node.
     #[must_use]
     pub fn new(site: Site) -> Self {
-        Self { site, unknown: BTreeMap::new(), told: BTreeSet::new() }
+        Self { site, unknown: BTreeMap::new(), without_epilog: BTreeMap::new(), told: BTreeSet::new() }
     }
 
     /// The node.
@@ -65,7 +72,7 @@ impl Reconciler {
             let scope = self.survey(group)?;
             let records = records::of_scope(&self.site.paths, &scope.group)?;
             let mut jobs: BTreeSet<JobId> = scope.leaves.keys().copied().collect();
-            jobs.extend(records.iter().copied());
+            jobs.extend(records.iter().map(|(job, _)| *job));
             jobs.extend(scope.mounts.iter().filter_map(|mount| job_of(&mount.point)));
             for job in jobs {
                 let records = self.site.paths.job(scope.group.as_path(), job);
@@ -77,7 +84,20 @@ impl Reconciler {
             }
         }
         self.unknown.retain(|records, _| records.exists());
+        self.without_epilog.retain(|records, _| records.exists());
         Ok(mended)
+    }
+
+    /// The groups of the running jobs that will have no epilog: when one is empty, it is time for a look.
+    pub fn without_epilog(&self) -> impl Iterator<Item = &GroupPath> {
+        self.without_epilog.values().map(|(leaf, _)| leaf)
+    }
+
+    /// Whether the next look should be soon: a job has ended that will have no epilog, and Slurm is
+    /// about to forget it.
+    #[must_use]
+    pub fn is_hurried(&self) -> bool {
+        self.without_epilog.values().any(|(_, looks)| (1..HURRIED).contains(looks))
     }
 
     fn tell(&mut self, message: &str) {
@@ -98,6 +118,19 @@ impl Reconciler {
         }
         let mut mounts = graft::mounts(root)?;
         mounts.retain(|mount| mount.point.parent().as_ref() == Some(&group));
+        for child in root.children(&group)? {
+            // What is mounted there is a leaf, and was found in its tenant.
+            let is_mounted = mounts.iter().any(|mount| mount.point == child);
+            if is_mounted || !root.exists(&child.child(graft::SENTINEL)?)? {
+                continue;
+            }
+            let copy = records::noted(&self.site, &child);
+            if let Some(job) = copy
+                && let Placement::Grafted { tenant, .. } = job.placement
+            {
+                leaves.insert(job.incarnation.job_id, (tenant, child));
+            }
+        }
         Ok(Scope { group, leaves, mounts })
     }
 
@@ -131,13 +164,18 @@ impl Reconciler {
                 {
                     return Ok(true);
                 }
-                if self.is_over(&registration, records, slurm, asked)? {
+                let in_the_job = Plan::read(records)?.is_some_and(|plan| plan.in_the_job);
+                if !self.is_over(&registration, records, in_the_job, slurm, asked)? {
+                    return Ok(false);
+                }
+                if in_the_job {
+                    self.site.info(&format!("job {job}: it is over; it is closed, as no epilog would"));
+                } else {
                     self.site
                         .error(&format!("job {job}: it is over and had no epilog here; it is closed now"));
-                    close::registered(&self.site, records, registration)?;
-                    return Ok(true);
                 }
-                Ok(false)
+                close::registered(&self.site, records, registration)?;
+                Ok(true)
             }
         }
     }
@@ -146,7 +184,7 @@ impl Reconciler {
     fn unregistered(&mut self, scope: &Scope, job: JobId, records: &JobRecords) -> Result<bool, Error> {
         let mut points = points(scope, job);
         if let Some((tenant, leaf)) = scope.leaves.get(&job) {
-            if self.was_used(leaf)? {
+            if processes::were_in(&self.site.root, leaf, self.site.clock)? {
                 points.sort();
                 self.adopt(scope, job, records, tenant, leaf, &points)?;
                 return Ok(true);
@@ -161,10 +199,9 @@ impl Reconciler {
                 // What was mounted there is gone.
                 graft::undo(&self.site.root, point, std::slice::from_ref(point))?;
             }
-            // A sibling: its sentinel tells it from a group that Slurm left.
-            let sibling = scope.group.child(format!("job_{job}"))?;
-            if self.site.root.exists(&sibling.child(graft::SENTINEL)?)? {
-                graft::undo(&self.site.root, &sibling, &[])?;
+            // A sibling, by whatever name.
+            if let Some(plan) = Plan::read(records)? {
+                plan.undo(&self.site.root)?;
             }
         }
         close::clear_directory(&self.site.paths, records)?;
@@ -172,12 +209,6 @@ impl Reconciler {
             "job {job}: its prolog or epilog was cut off half-way; what that left is removed"
         ));
         Ok(true)
-    }
-
-    fn was_used(&self, leaf: &GroupPath) -> Result<bool, Error> {
-        let reading = GroupReader::open(&self.site.root, leaf)?.read(self.site.clock)?;
-        let populated = self.site.root.is_populated(leaf)? == Some(true);
-        Ok(populated || reading.cpu_usage().is_some_and(|usage| usage.0 > 0))
     }
 
     /// Registers a job again: by the copy on its group or, without one, by what the group tells.
@@ -253,19 +284,26 @@ impl Reconciler {
     }
 
     /// Whether a registered job has ended and nobody has closed it: no slurmstepd of it is left,
-    /// and Slurm has not known it for [`LOOKS`] looks.
+    /// and Slurm has not known it for [`LOOKS`] looks, or for one where no epilog comes.
     fn is_over(
         &mut self,
         registration: &Registration,
         records: &JobRecords,
+        in_the_job: bool,
         slurm: &impl Slurm,
         asked: &mut BTreeMap<NodeName, Option<BTreeSet<JobId>>>,
     ) -> Result<bool, Error> {
-        if let Placement::Grafted { leaf, .. } = &registration.placement
-            && processes::has_slurmstepd(&self.site.root, &GroupPath::new(leaf)?)?
-        {
-            self.unknown.remove(&records.dir);
-            return Ok(false);
+        if let Placement::Grafted { leaf, .. } = &registration.placement {
+            let leaf = GroupPath::new(leaf)?;
+            let is_running = processes::has_slurmstepd(&self.site.root, &leaf)?;
+            if in_the_job {
+                let (_, looks) = self.without_epilog.entry(records.dir.clone()).or_insert_with(|| (leaf, 0));
+                *looks = if is_running { 0 } else { looks.saturating_add(1) };
+            }
+            if is_running {
+                self.unknown.remove(&records.dir);
+                return Ok(false);
+            }
         }
         let node = &registration.incarnation.node;
         let known = asked.entry(node.clone()).or_insert_with(|| slurm.jobs_on(node));
@@ -276,7 +314,7 @@ impl Reconciler {
         }
         let looks = self.unknown.entry(records.dir.clone()).or_default();
         *looks = looks.saturating_add(1);
-        Ok(*looks >= LOOKS)
+        Ok(in_the_job || *looks >= LOOKS)
     }
 }
 
@@ -291,3 +329,6 @@ fn points(scope: &Scope, job: JobId) -> Vec<GroupPath> {
 fn job_of(group: &GroupPath) -> Option<JobId> {
     group.name().to_str()?.strip_prefix("job_")?.parse().ok().map(JobId)
 }
+
+#[cfg(test)]
+mod tests;

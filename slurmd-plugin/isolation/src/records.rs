@@ -1,13 +1,55 @@
-//! The records under `/run/tenantry/jobs`, listed.
+//! The records under `/run/tenantry/jobs`, listed; and what this crate keeps beside them.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 
-use tenantry_cgroup::GroupPath;
-use tenantry_model::JobId;
-use tenantry_model::job::{Paths, Registration};
+use serde::{Deserialize, Serialize};
+use tenantry_cgroup::{GroupPath, Root, graft};
+use tenantry_model::job::{JobRecords, Paths, Registration};
+use tenantry_model::{JobId, durable};
 
-use crate::{Error, Severity, Site};
+use crate::{Error, Severity, Site, close};
+
+/// What a prolog is about to make for a job, written down before the first of it is there: should
+/// the prolog die, or the job run elsewhere, it is found by this, whatever Slurm calls the group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The job's group.
+    pub leaf: PathBuf,
+    /// Where it is to be mounted.
+    pub mounts: Vec<PathBuf>,
+    /// Whether the prolog runs inside the job (`PrologFlags=RunInJob`): then no epilog comes.
+    pub in_the_job: bool,
+}
+
+impl Plan {
+    /// Writes it down.
+    pub fn write(&self, records: &JobRecords) -> Result<(), Error> {
+        let file = Self::file(records);
+        durable::write_json(&file, self).map_err(Error::record("write", file))
+    }
+
+    /// A job's, if there is one.
+    pub fn read(records: &JobRecords) -> Result<Option<Self>, Error> {
+        durable::read_json(&Self::file(records)).map_err(Error::record("read", Self::file(records)))
+    }
+
+    /// Removes what was made of it. The leaf was made first and is removed last: without it there is
+    /// nothing.
+    pub fn undo(&self, root: &Root) -> Result<(), Error> {
+        let leaf = GroupPath::new(&self.leaf)?;
+        if root.exists(&leaf)? {
+            graft::undo(root, &leaf, &close::groups(&self.mounts)?)?;
+        }
+        Ok(())
+    }
+
+    fn file(records: &JobRecords) -> PathBuf {
+        records.dir.join("plan.json")
+    }
+}
 
 /// Leaves a copy of a registration on the job's group: should the record be lost, the run is known
 /// all the same, and not taken for another one.
@@ -26,14 +68,28 @@ pub fn noted(site: &Site, leaf: &GroupPath) -> Option<Registration> {
     serde_json::from_slice(&text).ok()
 }
 
-/// The jobs that have a directory in a scope's: registered, or about to be.
-pub fn of_scope(paths: &Paths, scope: &GroupPath) -> Result<Vec<JobId>, Error> {
-    let dir = paths.jobs().join(scope.name());
-    let listed = || -> io::Result<Vec<JobId>> {
-        let names = fs::read_dir(&dir)?.map(|entry| entry.map(|entry| entry.file_name()));
-        let names = names.collect::<io::Result<Vec<_>>>()?;
-        Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok().map(JobId)).collect())
-    };
+/// The records of every job that has a directory, registered or about to be, with the name of its scope.
+pub fn all(paths: &Paths) -> Result<Vec<(OsString, JobId, JobRecords)>, Error> {
+    let mut found = Vec::new();
+    for scope in names(&paths.jobs())? {
+        for name in names(&paths.jobs().join(&scope))? {
+            if let Some(job) = name.to_str().and_then(|name| name.parse().ok()).map(JobId) {
+                found.push((scope.clone(), job, paths.job(Path::new(&scope), job)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Those of one scope.
+pub fn of_scope(paths: &Paths, scope: &GroupPath) -> Result<Vec<(JobId, JobRecords)>, Error> {
+    let all = all(paths)?.into_iter();
+    Ok(all.filter(|(name, ..)| name == scope.name()).map(|(_, job, records)| (job, records)).collect())
+}
+
+/// What is in a directory; nothing where there is none.
+fn names(dir: &Path) -> Result<Vec<OsString>, Error> {
+    let listed = || fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.file_name())).collect();
     match listed() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed.map_err(Error::record("list", dir)),

@@ -4,20 +4,19 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tenantry_cgroup::ipc::{self, Kind};
-use tenantry_model::durable;
-use tenantry_model::job::{JobRecords, Registration};
 use tenantry_model::tenants::{self, Leftovers};
 
 use crate::sweep::{Within, sweep};
-use crate::{Error, Site, lock};
+use crate::{Error, Site, close, lock, records};
 
 /// Where shared memory has names: tmpfs, and POSIX queues.
 const SHARED_MEMORY: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
 /// Temporary files.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
+
 /// The lock that keeps a user's next job from beginning while his last one is swept up.
 ///
 /// # Errors
@@ -60,27 +59,10 @@ pub fn leave(site: &Site, uid: u32, remove: impl FnOnce() -> Result<(), Error>) 
 /// Whether a user has a registered job on this machine. A record that cannot be read may be his;
 /// one that goes while it is looked for is another job's that ends.
 fn has_jobs(site: &Site, uid: u32) -> bool {
-    let listed = || -> io::Result<bool> {
-        for scope in entries(&site.paths.jobs())? {
-            for dir in entries(&scope)? {
-                let file = JobRecords { dir }.registration();
-                if durable::read_json::<Registration>(&file)?.is_some_and(|job| job.uid == uid) {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    };
-    listed().unwrap_or(true)
-}
-
-/// What is in a directory; nothing where there is none.
-fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(dir) {
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    let Ok(all) = records::all(&site.paths) else { return true };
+    all.iter().any(|(_, _, records)| {
+        close::registration(records).map_or(true, |job| job.is_some_and(|job| job.uid == uid))
+    })
 }
 
 /// Removes a user's System V objects.

@@ -11,9 +11,11 @@ use tenantry_model::TenantPath;
 use tenantry_model::job::Placement;
 use tenantry_model::tenants::{NodeLimits, PlacementMode, Resolved, Tenants, Unenforceable};
 
-use crate::{Error, Facts, Site, close, enforce, records, scope};
+use crate::records::{self, Plan};
+use crate::{Error, Facts, Site, close, enforce, fault, scope};
 
-/// A job's group among its siblings, which keeps its counters after Slurm's last step.
+/// A job's group among its siblings, which keeps its counters after Slurm's last step. Where the
+/// prolog runs inside the job, Slurm has made it already.
 ///
 /// # Errors
 /// [`Error::NotShared`], unless the site's policy is to run without; where the kernel refuses.
@@ -23,6 +25,7 @@ pub fn place(
     scope: &GroupPath,
     tenant: &TenantPath,
     tenants: &Tenants,
+    in_the_job: bool,
 ) -> Result<Placement, Error> {
     let limits = tenants.on(&node::size(&site.root, tenants)?);
     let network = policy_of(tenant, tenants, &limits).or_else(|error| {
@@ -37,10 +40,16 @@ pub fn place(
     })?;
     tenant::enable(&site.root, scope)?;
     let leaf = scope.child(name(facts))?;
-    // From a prolog that ended half-way: without a registration nothing of the job can be in it.
-    graft::undo(&site.root, &leaf, &[])?;
-    site.root.make(&leaf)?;
-    site.root.make(&leaf.child(graft::SENTINEL)?)?;
+    Plan { leaf: leaf.as_path().to_owned(), mounts: Vec::new(), in_the_job }
+        .write(&site.paths.job(scope.as_path(), facts.job_id))?;
+    if !in_the_job {
+        // From a prolog that ended half-way: without a registration nothing of the job can be in it.
+        graft::undo(&site.root, &leaf, &[])?;
+    }
+    site.root.ensure(&leaf)?;
+    fault::step("sibling: Leaf");
+    site.root.ensure(&leaf.child(graft::SENTINEL)?)?;
+    fault::step("sibling: Sentinel");
     let network = network
         .map(|level| &tenants.get(level).unwrap_or_else(|| unreachable!("it was found there")).network);
     bpf::confine(&site.root, &leaf, &Policy { devices: None, network })?;
@@ -73,8 +82,8 @@ fn share_out_in(
     also: Option<(TenantPath, GroupPath)>,
 ) -> Result<(), Error> {
     let mut jobs: Vec<(TenantPath, GroupPath)> = also.into_iter().collect();
-    for job in records::of_scope(&site.paths, scope)? {
-        let registered = close::registration(&site.paths.job(scope.as_path(), job))?;
+    for (_, records) in records::of_scope(&site.paths, scope)? {
+        let registered = close::registration(&records)?;
         if let Some(Placement::Grafted { tenant, leaf, mounts }) = registered.map(|job| job.placement)
             && mounts.is_empty()
         {

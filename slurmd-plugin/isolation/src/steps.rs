@@ -29,7 +29,11 @@ fn name(group: &GroupPath) -> Option<&str> {
 /// Where that cannot be written.
 pub fn begin(records: &JobRecords, group: &GroupPath) -> io::Result<()> {
     let Some(step) = name(group) else { return Ok(()) };
-    fs::create_dir_all(records.steps())?;
+    // Never the job's own: it may just be cleared.
+    match fs::create_dir(records.steps()) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     let began = StepEnd { step: step.to_owned(), ended: None, reading: None };
     durable::write_json(&records.step(step), &began)
 }

@@ -4,11 +4,13 @@ use std::sync::OnceLock;
 
 use spank::{Failure, Outcome, Step};
 use tenantry_cgroup::{GroupPath, Root, graft};
-use tenantry_isolation::{scope, steps};
+use tenantry_isolation::{Site, scope, steps, unisolated};
 use tenantry_model::durable;
 use tenantry_model::job::{Allocation, JobRecords, Paths, Placement, Registration};
 use tenantry_model::tenants::{self, IsolationFailure};
 use tenantry_model::{Bytes, JobId, SystemClock};
+
+use crate::log;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -90,7 +92,14 @@ fn judge(step: &Step<'_>) -> Result<Verdict, Failure> {
     Ok(match registration.placement {
         Placement::Refused { reason } => Verdict::Refused(reason),
         Placement::Unisolated { .. } => Verdict::Unisolated,
-        Placement::Grafted { leaf, .. } => Verdict::Within(GroupPath::new(leaf)?),
+        Placement::Grafted { leaf, .. } => {
+            let leaf = GroupPath::new(leaf)?;
+            if own.is_within(&leaf) || !unisolated::run(&Site::system(log::say)?, &scope, job, &own)? {
+                Verdict::Within(leaf)
+            } else {
+                Verdict::Unisolated
+            }
+        }
     })
 }
 

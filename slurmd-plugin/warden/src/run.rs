@@ -65,6 +65,8 @@ pub fn watch(args: &Args) -> Result<()> {
             let _ = sd_notify::notify(&[NotifyState::Ready]);
         }
         let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        watch_ends(&watch, &reconciler)?;
+        let interval = if reconciler.is_hurried() { PollTimeout::from(1000_u16) } else { interval };
         let mut waited =
             [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
         match poll(&mut waited, interval) {
@@ -134,6 +136,19 @@ fn signals() -> io::Result<SignalFd> {
     }
     set.thread_block()?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
+/// The end of a job that will have no epilog shows in its group.
+fn watch_ends(watch: &Inotify, reconciler: &Reconciler) -> Result<()> {
+    for leaf in reconciler.without_epilog() {
+        let file = reconciler.site().root.path().join(leaf.as_path()).join("cgroup.events");
+        match watch.add_watch(&file, AddWatchFlags::IN_MODIFY) {
+            // It is gone already, or there are more than the kernel watches: the next look sees it.
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOSPC) => {}
+            Err(errno) => return Err(errno).with_context(|| format!("cannot watch {}", file.display())),
+        }
+    }
+    Ok(())
 }
 
 fn watch_tenants(watch: &Inotify, reconciler: &Reconciler) -> Result<()> {

@@ -145,7 +145,8 @@ for options in rw favordynmods memory_localevents; do mount -t cgroup2 -o $optio
 mount -o remount,rw /sys/fs/cgroup; tried "remount: $?"
 END
 mount -o remount,memory_localevents /sys/fs/cgroup; tried "remount without a namespace: $?" """,
-        control="tried; mount -o remount,rw,nsdelegate /sys/fs/cgroup", undo="mount -o remount,rw,nsdelegate,memory_recursiveprot /sys/fs/cgroup"),
+        # The options of any mount of it are all mounts'.
+        control="tried; mkdir -p fs; mount -t cgroup2 -o rw,nsdelegate none fs; umount fs", undo="mount -o remount,rw,nsdelegate,memory_recursiveprot /sys/fs/cgroup"),
     Attempt(
         "release-agent", "mounts a cgroup v1 hierarchy in a user namespace and sets its `release_agent` (CVE-2022-0492)",
         "The kernel asks for CAP_SYS_ADMIN of the first user namespace; sites boot with cgroup v2 alone.", """

@@ -70,8 +70,10 @@ try timeout 5 sattach "$VICTIM_JOB.batch"; try scontrol write batch_script "$VIC
 try scancel -s STOP "$VICTIM_JOB"; try scancel "$VICTIM_JOB"; try scontrol update jobid="$VICTIM_JOB" timelimit=1 comment=mine
 try scontrol suspend "$VICTIM_JOB"; try scontrol requeue "$VICTIM_JOB"; try scontrol hold "$VICTIM_JOB"
 try timeout 5 srun -Q --jobid="$FRIEND_JOB" --overlap "$BIN/escapee" escapee 40; try timeout 5 sbcast -j "$VICTIM_JOB" "$BIN/escapee" /tmp/sbcast""",
+        # Its time limit is another one where the backfill scheduler has started it.
+        prepare="squeue -h -j $CAROL_JOB -o '%T %k %l' > /root/escape/carols",
         judge="""moved; lives
-[ "$(squeue -h -j "$CAROL_JOB" -o '%T %k %l')" = 'RUNNING (null) UNLIMITED' ] || breach "$(squeue -h -j "$CAROL_JOB" -o '%T %k %l')" """,
+squeue -h -j "$CAROL_JOB" -o '%T %k %l' | cmp -s - /root/escape/carols || breach "$(squeue -h -j "$CAROL_JOB" -o '%T %k %l')" """,
         control="tried; scontrol update jobid=$VICTIM_JOB comment=mine", undo="scontrol update jobid=$CAROL_JOB comment=''"),
     Attempt(
         "job-within-a-job", "gets an allocation, a shell and steps from within its job: `salloc`, `srun --container`, `sbatch --wrap`",

@@ -6,6 +6,7 @@ mod cgroup_conf;
 mod jobs;
 mod kernel;
 mod login;
+mod network;
 mod plugstack;
 mod slurm_conf;
 mod slurmd;
@@ -18,9 +19,10 @@ use super::finding::{self, Finding};
 type Check = finding::Check<Facts>;
 
 /// A heading of docs/doctor.md and its checks.
-const TABLE: [(&str, &[Check]); 10] = [
+const TABLE: [(&str, &[Check]); 11] = [
     ("Kernel and cgroups", kernel::CHECKS),
     ("BPF", bpf::CHECKS),
+    ("Networks", network::CHECKS),
     ("slurmd's unit", slurmd::CHECKS),
     ("slurm.conf: where jobs run", slurm_conf::CHECKS),
     ("slurm.conf: what the bill rests on", accounting::CHECKS),

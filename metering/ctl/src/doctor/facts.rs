@@ -38,6 +38,24 @@ pub struct Facts {
     pub login: Login,
     /// Tenantry's own.
     pub tenantry: Tenantry,
+    /// The interfaces that tenants are bound to, by name.
+    pub bindings: BTreeMap<String, Binding>,
+}
+
+/// An interface that a tenant's sockets are bound to.
+#[derive(Debug, Clone)]
+pub enum Binding {
+    /// There is none of that name.
+    Missing,
+    /// No VRF: what it sends leaves by it.
+    Plain,
+    /// A VRF, and the routes of its table, as `ip route show vrf` has them.
+    Vrf {
+        /// IPv4.
+        ipv4: Seen<String>,
+        /// IPv6; absent where the kernel has none.
+        ipv6: Seen<String>,
+    },
 }
 
 /// The kernel and its cgroups.

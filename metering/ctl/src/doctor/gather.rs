@@ -11,7 +11,7 @@ use tenantry_model::{Clock, SystemClock};
 
 use super::conf::{self, Conf};
 use super::elf::{SlurmVersion, plugin_version};
-use super::facts::{Facts, Kernel, Login, Outbox, Properties, Scope, Slurmd, Tenantry};
+use super::facts::{Binding, Facts, Kernel, Login, Outbox, Properties, Scope, Slurmd, Tenantry};
 use super::finding::Place;
 use super::machine::{Machine, Seen};
 use super::plugstack::{Plugin, Plugstack};
@@ -63,6 +63,8 @@ pub async fn facts(machine: &Machine, slurm_conf: Option<&Path>) -> io::Result<F
     let slurmds = units.is().map(|units| slurmds(machine, units)).unwrap_or_default();
     let live = live.map(|text| conf::parse_live(&text));
     let conf_path = conf_path.unwrap_or_else(|| find_conf(machine, live.is()));
+    let tenantry = tenantry(machine, accounts);
+    let bindings = bindings(machine, &tenantry).await;
     Ok(Facts {
         uid: machine.uid(),
         admin: machine.admin(),
@@ -73,8 +75,34 @@ pub async fn facts(machine: &Machine, slurm_conf: Option<&Path>) -> io::Result<F
         slurmds,
         init_mounts: machine.read(Path::new("/proc/1/mountinfo")).map(|text| mounts::parse(&text)),
         login: login(machine),
-        tenantry: tenantry(machine, accounts),
+        tenantry,
+        bindings,
     })
+}
+
+/// The interfaces of `bind_to`, and the routes of those that are VRFs.
+async fn bindings(machine: &Machine, tenantry: &Tenantry) -> BTreeMap<String, Binding> {
+    let mut bindings = BTreeMap::new();
+    let Some(Ok(tenants)) = tenantry.tenants.is() else { return bindings };
+    for name in tenants.iter().filter_map(|(_, tenant)| tenant.network.bind_to.as_ref()) {
+        let is_there = machine.stat(&Path::new("/sys/class/net").join(name)).is().is_some();
+        let vrfs = machine.run("ip", &["-o", "link", "show", "type", "vrf"], &[]).await;
+        // `4: vrf-acme: <NOARP,MASTER,UP,LOWER_UP> ...`
+        let is_it = |line: &str| line.split(": ").nth(1) == Some(name);
+        let binding = match &vrfs {
+            _ if !is_there => Binding::Missing,
+            Seen::Is(lines) if !lines.lines().any(is_it) => Binding::Plain,
+            _ => Binding::Vrf {
+                ipv4: machine.run("ip", &["-4", "route", "show", "vrf", name], &[]).await,
+                ipv6: match machine.read(Path::new("/proc/net/if_inet6")) {
+                    Seen::Absent => Seen::Absent,
+                    _ => machine.run("ip", &["-6", "route", "show", "vrf", name], &[]).await,
+                },
+            },
+        };
+        bindings.insert(name.clone(), binding);
+    }
+    bindings
 }
 
 /// Blocks of `Key=Value` lines, one a unit.

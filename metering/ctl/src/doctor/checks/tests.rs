@@ -14,7 +14,7 @@ use tenantry_cgroup::bpf::Part;
 use super::*;
 use crate::doctor::conf::{Conf, Entry, Problem};
 use crate::doctor::elf::SlurmVersion;
-use crate::doctor::facts::Outbox;
+use crate::doctor::facts::{Binding, Outbox};
 use crate::doctor::finding::Severity::{self, Error, Note, Warning};
 use crate::doctor::finding::{Place, exit_code};
 use crate::doctor::gather;
@@ -91,6 +91,20 @@ fn lack(facts: &mut Facts, missing: Part) {
     parts.iter_mut().find(|(part, _)| *part == missing).unwrap().1 = Some("no".into());
 }
 
+const UNREACHABLE: &str = "unreachable default metric 4278198272\n";
+
+fn vrf(ipv4: &str, ipv6: &str) -> Binding {
+    Binding::Vrf { ipv4: Seen::Is(ipv4.into()), ipv6: Seen::Is(ipv6.into()) }
+}
+
+/// A tenant that is bound to an interface, with more in its network's table.
+fn bind(facts: &mut Facts, more: &str, binding: Binding) {
+    let text =
+        format!("[tenants.acme]\naccounts = ['*']\n[tenants.acme.network]\nbind_to = 'vrf-acme'\n{more}");
+    tenants(facts, &text);
+    facts.bindings.insert("vrf-acme".into(), binding);
+}
+
 fn problem() -> Problem {
     Problem { place: Place::line(Path::new("/etc/slurm/x.conf"), 3), what: "no".into() }
 }
@@ -158,6 +172,11 @@ const CASES: &[Case] = &[
         lack(f, Part::EgressGuard);
         tenants(f, "[policy]\nunenforceable = \"run-without\"\n[tenants.acme.network]\ninterfaces = []\n");
     }),
+    ("vrf-default-route", Error, |f| bind(f, "", vrf("10.0.0.0/8 dev eth1\n", UNREACHABLE))),
+    ("vrf-default-route", Error, |f| bind(f, "", vrf(UNREACHABLE, ""))),
+    ("vrf-default-route", Note, |f| bind(f, "interfaces = ['lo']\n", vrf("", ""))),
+    ("vrf-default-route", Warning, |f| bind(f, "", Binding::Missing)),
+    ("vrf-default-route", Warning, |f| bind(f, "", Binding::Vrf { ipv4: unseen(), ipv6: Seen::Absent })),
     ("unprivileged-bpf", Warning, |f| f.kernel.unprivileged_bpf = Seen::Is("0".into())),
     ("user-namespaces", Note, |f| f.kernel.max_userns = Seen::Is("63000".into())),
     ("slurmd-unit", Note, |f| f.slurmds.clear()),
@@ -363,6 +382,9 @@ fn every_check_says_when_it_is_not_so_and_only_then() {
 #[test]
 fn other_ways_to_be_good_are_good() {
     let ways: &[Way] = &[
+        ("vrf-default-route", |f| bind(f, "", vrf(UNREACHABLE, UNREACHABLE))),
+        ("vrf-default-route", |f| bind(f, "", vrf("default via 10.0.0.1 dev eth1\n", UNREACHABLE))),
+        ("vrf-default-route", |f| bind(f, "", Binding::Plain)),
         ("swap-accounting", |f| f.kernel.swap_kib = Seen::Is(0)),
         ("constrain-swap", |f| {
             cgroup(f, "ConstrainSwapSpace", "no");
