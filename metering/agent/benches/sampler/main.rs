@@ -3,7 +3,7 @@
 //!
 //! Each contender is a process of its own, or several where the descriptors of one are not enough,
 //! and they take turns: of few groups several rounds at a time, so that a turn is some thousand groups.
-//! Medians of `CLOCK_PROCESS_CPUTIME_ID`, user and system.
+//! Times are medians of `CLOCK_PROCESS_CPUTIME_ID`, user and system; ratios are medians of two turns' ratios.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -31,13 +31,22 @@ use contender::{Contender, Time};
 use tree::{Place, Tree};
 
 /// Jobs, how many rounds are a turn, and how many turns each contender has.
-const SIZES: [(u32, u64, usize); 4] = [(10, 100, 21), (100, 10, 21), (1000, 1, 21), (5000, 1, 9)];
+const SIZES: [(u32, u64, usize); 4] = [(10, 100, 20), (100, 10, 20), (1000, 1, 20), (5000, 1, 10)];
 const WARM_UP: usize = 2;
 /// Turns of one round each, where a turn is several.
-const SINGLE: usize = 51;
+const SINGLE: usize = 50;
 /// Where the aim for memory is set.
 const MEMORY_AT: u32 = 1000;
 const MEMORY_AIM: u64 = 32 << 20;
+
+/// Whose CPU for a group over whose, under which name, and at most how much.
+const RATIOS: [(&str, &str, &str, Option<f64>); 5] = [
+    ("sampler", "floor_pread", "ratio_to_floor", Some(1.2)),
+    ("sampler", "floor_open_read_close", "ratio_to_open_read_close", None),
+    ("sampler", "below_record", "ratio_to_below", Some(1.0 / 3.0)),
+    ("sampler", "below_files", "ratio_to_below_same_files", None),
+    ("iterator", "floor_cpu_stat", "iterator_ratio_to_floor", Some(0.2)),
+];
 
 fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -101,32 +110,17 @@ impl Report {
                 "{jobs:6}          the sampler and the kept-open files in {processes} processes, for the limit on descriptors"
             );
         }
-        let mut cpu = std::collections::BTreeMap::new();
-        for (contender, times) in contenders.iter().zip(times) {
-            let [used, passed] =
-                [|time: &Time| time.cpu, |time: &Time| time.wall].map(|of| median(times.iter().map(of)));
-            let a_group = |ns: u64| ns as f64 / f64::from(contender.groups) / 1000.0;
-            println!(
-                "{jobs:6} {:7}  {:38} {:8.2} {:8.2}",
-                contender.groups,
-                contender.title,
-                a_group(used),
-                a_group(passed)
-            );
-            self.put(format!("{prefix}{}_cpu_usec_per_group_{jobs}", contender.key), a_group(used));
-            self.put(format!("{prefix}{}_wall_usec_per_group_{jobs}", contender.key), a_group(passed));
-            cpu.insert(contender.key, a_group(used));
+        for (contender, times) in contenders.iter().zip(&times) {
+            let a_group = |of: fn(&Time) -> u64| {
+                median(times.iter().map(|time| of(time) as f64)) / f64::from(contender.groups) / 1000.0
+            };
+            let [cpu, wall] = [a_group(|time| time.cpu), a_group(|time| time.wall)];
+            println!("{jobs:6} {:7}  {:38} {cpu:8.2} {wall:8.2}", contender.groups, contender.title);
+            self.put(format!("{prefix}{}_cpu_usec_per_group_{jobs}", contender.key), cpu);
+            self.put(format!("{prefix}{}_wall_usec_per_group_{jobs}", contender.key), wall);
         }
-        let ratios = [
-            ("sampler", "floor_pread", "ratio_to_floor", Some(1.2)),
-            ("sampler", "floor_open_read_close", "ratio_to_open_read_close", None),
-            ("sampler", "below_record", "ratio_to_below", Some(1.0 / 3.0)),
-            ("sampler", "below_files", "ratio_to_below_same_files", None),
-            ("iterator", "floor_cpu_stat", "iterator_ratio_to_floor", Some(0.2)),
-        ];
-        for (ours, other, key, aim) in ratios {
-            let (Some(ours), Some(other)) = (cpu.get(ours), cpu.get(other)) else { continue };
-            let ratio = ours / other;
+        for (ours, other, key, aim) in RATIOS {
+            let Some(ratio) = ratio(&contenders, &times, ours, other) else { continue };
             // The iterator is known by its own name: it stands beside one tree only.
             let prefix = if key.starts_with("iterator") { "" } else { prefix };
             let missed = aim
@@ -136,11 +130,11 @@ impl Report {
             self.put(format!("{prefix}{key}_{jobs}"), ratio);
         }
         if rounds > 1 {
-            let both = &mut contenders[..2];
-            let [ours, floor] =
-                [0, 1].map(|n| median(take_turns(both, 1, SINGLE)[n].iter().map(|time| time.cpu)) as f64);
-            println!("{jobs:6}          {:38} {:8.2}", "ratio_to_floor, a round at a time", ours / floor);
-            self.put(format!("{prefix}single_round_ratio_to_floor_{jobs}"), ours / floor);
+            let times = take_turns(&mut contenders[..2], 1, SINGLE);
+            if let Some(ratio) = ratio(&contenders, &times, "sampler", "floor_pread") {
+                println!("{jobs:6}          {:38} {ratio:8.2}", "ratio_to_floor, a round at a time");
+                self.put(format!("{prefix}single_round_ratio_to_floor_{jobs}"), ratio);
+            }
         }
         if jobs == MEMORY_AT {
             let resident = contenders[0].resident;
@@ -172,7 +166,12 @@ impl Report {
 fn take_turns(contenders: &mut [Contender], rounds: u64, turns: usize) -> Vec<Vec<Time>> {
     let mut times = vec![Vec::new(); contenders.len()];
     for turn in 0..WARM_UP + turns {
-        for (contender, times) in contenders.iter_mut().zip(&mut times) {
+        let mut order: Vec<_> = contenders.iter_mut().zip(&mut times).collect();
+        // Who comes first finds what all of them read in no cache.
+        if turn % 2 == 1 {
+            order.reverse();
+        }
+        for (contender, times) in order {
             let time = contender.rounds(rounds);
             if turn >= WARM_UP {
                 times.push(time);
@@ -182,10 +181,23 @@ fn take_turns(contenders: &mut [Contender], rounds: u64, turns: usize) -> Vec<Ve
     times
 }
 
-fn median(times: impl Iterator<Item = u64>) -> u64 {
-    let mut times: Vec<u64> = times.collect();
-    times.sort_unstable();
-    times[times.len() / 2]
+/// CPU of the one for a group over CPU of the other, two turns by two, one in either order: what else
+/// the machine does meanwhile meets both.
+fn ratio(contenders: &[Contender], times: &[Vec<Time>], one: &str, other: &str) -> Option<f64> {
+    let [one, other] = [one, other].map(|key| contenders.iter().position(|contender| contender.key == key));
+    let of = |n: usize| {
+        let pairs =
+            times.get(n)?.chunks(2).map(|turns| turns.iter().map(|time| time.cpu as f64).sum::<f64>());
+        let groups = f64::from(contenders[n].groups);
+        Some(pairs.map(move |cpu| cpu / groups))
+    };
+    Some(median(of(one?)?.zip(of(other?)?).map(|(one, other)| one / other.max(1.0))))
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// What the kernel holds for itself and cannot give back, of the whole machine.
