@@ -89,9 +89,9 @@ impl Job {
             6..8 => (INTERVAL_USEC / 3, 2_000_000),
             _ => (0, 300),
         };
-        let used = busy + seeded.next(noise);
-        *usage += used;
-        *system += used / 50 + seeded.next(noise / 50);
+        let burnt = busy + seeded.next(noise);
+        *usage += burnt;
+        *system += burnt / 50 + seeded.next(noise / 50);
         *user = *usage - (*system).min(*usage);
         *pressure += seeded.next(noise);
         if self.kind < 8 {
@@ -129,7 +129,7 @@ fn generated(rounds: u64) -> f64 {
                 cluster: Some("cluster".parse().unwrap()),
                 node: "node-0001".parse().unwrap(),
                 boot_id: BOOT.parse().unwrap(),
-                job_id: JobId(1_234_567 + place as u32),
+                job_id: JobId(1_234_567 + u32::try_from(place).unwrap()),
                 began: moment(place as u64 * 7919).wall,
             }),
             readings,
@@ -144,7 +144,7 @@ fn generated(rounds: u64) -> f64 {
         assert_eq!(sealed.block().unwrap(), block);
         previous = sealed.hash();
         bytes += sealed.bytes().len();
-        samples += GROUPS * rounds as usize;
+        samples += GROUPS * usize::try_from(rounds).unwrap();
     }
     bytes as f64 / samples as f64
 }

@@ -169,13 +169,40 @@ impl Times {
 
 // How much.
 
-/// Values as differences, or as differences of differences: whichever is shorter.
+/// The columns in the order in which they stand: each after those that foretell it.
+fn in_order() -> [Metric; Metric::COUNT] {
+    let mut order = Metric::ALL;
+    order.sort_by_key(|metric| match *metric {
+        Metric::CPU_USER => (Metric::CPU_SYSTEM, true),
+        Metric::MEMORY_CURRENT => (Metric::MEMORY_KERNEL, true),
+        metric => (metric, false),
+    });
+    order
+}
+
+/// What a counter should be by others of its reading; those that are absent count as nothing.
+fn by_others(metric: Metric, reading: &Reading) -> u64 {
+    let get = |metric| reading.get(metric).unwrap_or_default();
+    match metric {
+        Metric::CPU_USER => get(Metric::CPU_USAGE).wrapping_sub(get(Metric::CPU_SYSTEM)),
+        Metric::MEMORY_CURRENT => get(Metric::MEMORY_ANON)
+            .wrapping_add(get(Metric::MEMORY_FILE))
+            .wrapping_add(get(Metric::MEMORY_KERNEL)),
+        _ => 0,
+    }
+}
+
+/// Values as differences, or as differences of differences: whichever is shorter; without the zero
+/// bits that all of them end with.
 fn write_values(out: &mut Writer, groups: &[Vec<Option<u64>>]) {
+    let all = groups.iter().flatten().flatten().fold(0, |all, value| all | value);
+    let shift = if all == 0 { 0 } else { all.trailing_zeros() };
     let written = [1, 2].map(|order| {
         let mut out = Writer::default();
         out.byte(order);
+        out.varint(shift.into());
         for group in groups {
-            write_group(&mut out, group, order);
+            write_group(&mut out, group, order, shift);
         }
         out.0
     });
@@ -183,7 +210,7 @@ fn write_values(out: &mut Writer, groups: &[Vec<Option<u64>>]) {
     out.bytes(shorter);
 }
 
-fn write_group(out: &mut Writer, values: &[Option<u64>], order: u8) {
+fn write_group(out: &mut Writer, values: &[Option<u64>], order: u8, shift: u32) {
     let present = values.iter().flatten().count();
     if present == 0 {
         return out.byte(0);
@@ -200,21 +227,20 @@ fn write_group(out: &mut Writer, values: &[Option<u64>], order: u8) {
     }
     let mut foretold = Foretold::new(order);
     for value in values.iter().flatten() {
-        if foretold.last.is_none() {
-            out.varint(*value);
-        } else {
-            out.zigzag(value.wrapping_sub(foretold.next()).cast_signed());
-        }
-        foretold.saw(*value);
+        // Signed, so that a difference below nothing is a small number, too.
+        let value = value.cast_signed().wrapping_shr(shift);
+        out.zigzag(value.wrapping_sub(foretold.next()));
+        foretold.saw(value);
     }
 }
 
 fn read_values(input: &mut Reader<'_>, counts: &[usize]) -> Option<Vec<Vec<Option<u64>>>> {
     let order = input.byte().filter(|order| [1, 2].contains(order))?;
-    counts.iter().map(|count| read_group(input, *count, order)).collect()
+    let shift = u32::try_from(input.varint()?).ok().filter(|shift| *shift < u64::BITS)?;
+    counts.iter().map(|count| read_group(input, *count, order, shift)).collect()
 }
 
-fn read_group(input: &mut Reader<'_>, count: usize, order: u8) -> Option<Vec<Option<u64>>> {
+fn read_group(input: &mut Reader<'_>, count: usize, order: u8, shift: u32) -> Option<Vec<Option<u64>>> {
     let mut bits = match input.byte()? {
         0 => return Some(vec![None; count]),
         1 => None,
@@ -228,17 +254,12 @@ fn read_group(input: &mut Reader<'_>, count: usize, order: u8) -> Option<Vec<Opt
     };
     let mut foretold = Foretold::new(order);
     let value = |_| {
-        let present = bits.as_mut().is_none_or(|bits| bits.next().unwrap_or_default());
-        if !present {
+        if !bits.as_mut().is_none_or(|bits| bits.next().unwrap_or_default()) {
             return Some(None);
         }
-        let value = if foretold.last.is_none() {
-            input.varint()?
-        } else {
-            foretold.next().wrapping_add(input.zigzag()?.cast_unsigned())
-        };
+        let value = foretold.next().wrapping_add(input.zigzag()?);
         foretold.saw(value);
-        Some(Some(value))
+        Some(Some(value.wrapping_shl(shift).cast_unsigned()))
     };
     (0..count).map(value).collect()
 }
@@ -246,8 +267,8 @@ fn read_group(input: &mut Reader<'_>, count: usize, order: u8) -> Option<Vec<Opt
 /// The next value by those before: the last again, or the last and its step again.
 struct Foretold {
     order: u8,
-    last: Option<u64>,
-    step: u64,
+    last: Option<i64>,
+    step: i64,
 }
 
 impl Foretold {
@@ -255,11 +276,11 @@ impl Foretold {
         Self { order, last: None, step: 0 }
     }
 
-    fn next(&self) -> u64 {
+    fn next(&self) -> i64 {
         self.last.unwrap_or_default().wrapping_add(self.step)
     }
 
-    fn saw(&mut self, value: u64) {
+    fn saw(&mut self, value: i64) {
         if let Some(last) = self.last
             && self.order == 2
         {
@@ -298,8 +319,12 @@ pub fn write(series: &[Series], frame: Frame<'_>) -> Result<Vec<u8>, EncodeError
     for series in series {
         times.write(&mut out, &series.readings);
     }
-    for metric in Metric::ALL {
-        let of = |series: &Series| series.readings.iter().map(|reading| reading.get(metric)).collect();
+    for metric in in_order() {
+        let of = |series: &Series| {
+            let coded =
+                |reading: &Reading| Some(reading.get(metric)?.wrapping_sub(by_others(metric, reading)));
+            series.readings.iter().map(coded).collect()
+        };
         let groups: Vec<Vec<_>> = series.iter().map(of).collect();
         if groups.iter().flatten().any(Option::is_some) {
             out.byte(metric.id());
@@ -311,7 +336,7 @@ pub fn write(series: &[Series], frame: Frame<'_>) -> Result<Vec<u8>, EncodeError
     let mut io = Vec::new();
     for series in series {
         let read: Vec<_> = series.readings.iter().map(|reading| reading.io.is_some().then_some(0)).collect();
-        write_group(&mut out, &read, 1);
+        write_group(&mut out, &read, 1, 0);
         let devices = devices(series);
         out.count(devices.len());
         for device in devices {
@@ -357,18 +382,18 @@ fn read_series(input: &mut Reader<'_>, frame: Frame<'_>) -> Option<Vec<Series>> 
         series.push(Series { subject, readings: moments.into_iter().map(Reading::empty).collect() });
     }
     let counts: Vec<usize> = series.iter().map(|series| series.readings.len()).collect();
-    let mut before: Option<u8> = None;
+    let mut order = in_order().into_iter();
     loop {
         let id = input.byte()?;
         if id == NO_MORE {
             break;
         }
         // In their order, each once.
-        let metric = Metric::from_id(id).filter(|_| before.is_none_or(|before| before < id))?;
-        before = Some(id);
+        let metric = order.find(|metric| metric.id() == id)?;
         let groups = read_values(input, &counts)?;
         for (series, values) in series.iter_mut().zip(groups) {
             for (reading, value) in series.readings.iter_mut().zip(values) {
+                let value = value.map(|value| value.wrapping_add(by_others(metric, reading)));
                 reading.counters.set(metric, value);
             }
         }
@@ -382,7 +407,7 @@ fn read_io(input: &mut Reader<'_>, series: &mut [Series]) -> Option<()> {
     let mut counts = Vec::new();
     for (place, series) in series.iter_mut().enumerate() {
         let count = series.readings.len();
-        let read = read_group(input, count, 1)?;
+        let read = read_group(input, count, 1, 0)?;
         for (reading, read) in series.readings.iter_mut().zip(read) {
             reading.io = read.map(|_| Vec::new());
         }

@@ -95,8 +95,8 @@ impl Inspection {
     /// # Errors
     /// Where it cannot be read.
     pub async fn status(&self) -> Result<Status, SpoolError> {
-        let mut db = self.pool.acquire().await.map_err(failed("be read"))?;
         type Row = (i64, Option<i64>, i64, Option<i64>, i64, i64);
+        let mut db = self.pool.acquire().await.map_err(failed("be read"))?;
         let (waiting, waiting_since, acknowledged, acknowledged_since, rejected, ends): Row = sqlx::query_as(
             "SELECT count(*) FILTER (WHERE acknowledged_unix_usec IS NULL), \
                     min(closed_unix_usec) FILTER (WHERE acknowledged_unix_usec IS NULL), \
