@@ -109,14 +109,14 @@ fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoTenant {
     /// Nobody claims it.
-    #[error("no tenant claims the account {account:?}; ask your site's administrator to add it to a tenant")]
+    #[error("no tenant claims the account {account}; ask your site's administrator to add it to a tenant")]
     Unclaimed {
         /// The account.
         account: AccountName,
     },
     /// Two globs of equal weight claim it.
     #[error(
-        "the account {account:?} is claimed by both {first} and {second}; \
+        "the account {account} is claimed by both {first} and {second}; \
          the administrator must name it exactly in one of them"
     )]
     Ambiguous {
