@@ -23,6 +23,14 @@ def prepare(g):
     g.sh("systemctl restart slurmctld slurmd && lab-wait-slurm 120")
 
 
+def restore(g):
+    """Both daemons run, with their own settings, whatever a trial has left."""
+    g.sh("rm -f /run/tenantry-die-at /var/lib/tenantry/small/filler; [ ! -e /root/tenantryd.toml ] || mv /root/tenantryd.toml /etc/tenantry/;"
+         " systemctl restart tenantryd; systemctl start tenantry-server")
+    back(g)
+    back(g, "tenantry-server")
+
+
 def load(g, rounds=1):
     """Hands over three jobs a round: the shortest there are, and some that use their CPU."""
     for user in USERS[:3]:
@@ -83,7 +91,6 @@ def full_disk(c, g, _):
     c.check("ends wait in the outbox", int(waits) > 0, waits)
     g.sh(f"rm {small}/filler")
     g.until("the outbox is taken", lambda: not g.sh("find /var/lib/tenantry/outbox -name '*.json'").strip(), 60)
-    g.sh("systemctl stop tenantryd; cp /root/tenantryd.toml /etc/tenantry/; systemctl start tenantryd")
     return set()
 
 

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Sqlite;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -125,8 +127,31 @@ pub struct Spool {
     bounds: Bounds,
 }
 
-/// A transaction that reads first and writes then cannot wait for another writer: it asks for the lock first.
-const AT_ONCE: &str = "BEGIN IMMEDIATE";
+/// Begins a transaction that has the lock from its beginning: one that reads first and writes then could
+/// not wait for another writer. Not sqlx's: after SQLite has rolled one back by itself, as where the disk
+/// is full, sqlx still counts it, and its connection begins no other.
+async fn begin(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, SpoolError> {
+    let mut db = pool.acquire().await.map_err(failed("be opened"))?;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *db).await.map_err(failed("begin a transaction"))?;
+    Ok(db)
+}
+
+/// Commits what was done, or rolls back what was not.
+async fn finish<T>(db: &mut SqliteConnection, done: Result<T, SpoolError>) -> Result<T, SpoolError> {
+    let done = match done {
+        Ok(value) => {
+            let committed = sqlx::query("COMMIT").execute(&mut *db).await;
+            committed.map(|_| value).map_err(failed("commit a transaction"))
+        }
+        Err(error) => Err(error),
+    };
+    if done.is_err() {
+        // Where SQLite has done so there is nothing to roll back.
+        let _ = sqlx::query("ROLLBACK").execute(&mut *db).await;
+    }
+    done
+}
+
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An error with its causes, for the event that tells of it.
@@ -199,19 +224,31 @@ impl Spool {
         taken: &[String],
         now: Moment,
     ) -> Result<BlockKey, SpoolError> {
-        let mut tx = self.pool.begin_with(AT_ONCE).await.map_err(failed("begin a block"))?;
-        let (key, id) = self.insert(&mut tx, contents.clone(), last_reading, 0, now).await?;
+        let mut db = begin(&self.pool).await?;
+        let done = self.insert_with(&mut db, contents, last_reading, taken, now).await;
+        let key = finish(&mut db, done).await?;
+        fault::step("spool: committed");
+        Ok(key)
+    }
+
+    async fn insert_with(
+        &self,
+        db: &mut SqliteConnection,
+        contents: &Contents,
+        last_reading: Option<Moment>,
+        taken: &[String],
+        now: Moment,
+    ) -> Result<BlockKey, SpoolError> {
+        let (key, id) = self.insert(db, contents.clone(), last_reading, 0, now).await?;
         for file in taken {
             sqlx::query("INSERT INTO taken (file, spooled) VALUES (?, ?)")
                 .bind(file)
                 .bind(id)
-                .execute(&mut *tx)
+                .execute(&mut *db)
                 .await
                 .map_err(failed("note an outbox file"))?;
         }
         fault::step("spool: taken noted");
-        tx.commit().await.map_err(failed("commit a block"))?;
-        fault::step("spool: committed");
         Ok(key)
     }
 
@@ -307,16 +344,27 @@ impl Spool {
         let sealed = Sealed::open(block.bytes.clone()).map_err(|_| SpoolError::Damaged("block"))?;
         let mut contents = sealed.block().map_err(|_| SpoolError::Damaged("block"))?.contents;
         contents.events.push(Event::Renumbered { from: block.sequence });
-        let mut tx = self.pool.begin_with(AT_ONCE).await.map_err(failed("begin a block"))?;
-        let (key, id) = self.insert(&mut tx, contents, None, ledger_has, now).await?;
+        let mut db = begin(&self.pool).await?;
+        let done = self.replace(&mut db, block, contents, ledger_has, now).await;
+        finish(&mut db, done).await
+    }
+
+    async fn replace(
+        &self,
+        db: &mut SqliteConnection,
+        block: &Spooled,
+        contents: Contents,
+        ledger_has: u64,
+        now: Moment,
+    ) -> Result<BlockKey, SpoolError> {
+        let (key, id) = self.insert(db, contents, None, ledger_has, now).await?;
         sqlx::query("UPDATE taken SET spooled = ? WHERE spooled = ?")
             .bind(id)
             .bind(block.id)
-            .execute(&mut *tx)
+            .execute(&mut *db)
             .await
             .map_err(failed("note an outbox file"))?;
-        aside(&mut tx, block, "another block stands under its name in the ledger").await?;
-        tx.commit().await.map_err(failed("commit a block"))?;
+        aside(db, block, "another block stands under its name in the ledger").await?;
         Ok(key)
     }
 
@@ -325,9 +373,9 @@ impl Spool {
     /// # Errors
     /// Where it could not be put aside; it stays the next to be sent.
     pub async fn reject(&self, block: &Spooled, reason: &str) -> Result<(), SpoolError> {
-        let mut tx = self.pool.begin_with(AT_ONCE).await.map_err(failed("put a block aside"))?;
-        aside(&mut tx, block, reason).await?;
-        tx.commit().await.map_err(failed("put a block aside"))
+        let mut db = begin(&self.pool).await?;
+        let done = aside(&mut db, block, reason).await;
+        finish(&mut db, done).await
     }
 
     /// Which of these outbox files are in a block already.

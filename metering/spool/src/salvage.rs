@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 use tenantry_block::Sealed;
 use tenantry_model::Moment;
 
-use crate::{AT_ONCE, SpoolError, Tip, failed, insert_sealed, tip, write_tip};
+use crate::{SpoolError, Tip, begin, failed, finish, insert_sealed, tip, write_tip};
 
 /// Renames the file and what SQLite keeps beside it; the new name.
 pub fn put_aside(file: &Path, now: Moment) -> io::Result<PathBuf> {
@@ -36,15 +36,20 @@ pub fn put_aside(file: &Path, now: Moment) -> io::Result<PathBuf> {
 /// Where the new spool cannot be written. What cannot be read of the old one is passed over.
 pub async fn blocks(aside: &Path, spool: &SqlitePool) -> Result<u64, SpoolError> {
     let Ok(mut old) = SqliteConnectOptions::new().filename(aside).connect().await else { return Ok(0) };
+    let mut db = begin(spool).await?;
+    let done = copy(&mut old, &mut db).await;
+    finish(&mut db, done).await
+}
+
+async fn copy(old: &mut SqliteConnection, new: &mut SqliteConnection) -> Result<u64, SpoolError> {
     let mut saved = 0_u64;
     // Numbers go on where they were, so that none is given twice.
-    let mut last = tip(&mut old).await.ok().flatten();
-    let mut tx = spool.begin_with(AT_ONCE).await.map_err(failed("begin to save blocks"))?;
+    let mut last = tip(old).await.ok().flatten();
     let mut after = 0;
     // One by one: a row behind a broken page may be whole.
-    while let Some(id) = next_id(&mut old, after).await {
+    while let Some(id) = next_id(old, after).await {
         after = id;
-        let Some(sealed) = read(&mut old, id).await else { continue };
+        let Some(sealed) = read(old, id).await else { continue };
         let (boot_id, sequence) = (sealed.key().boot_id.clone(), sealed.key().sequence);
         if last.as_ref().is_none_or(|last| last.boot_id != boot_id || last.sequence < sequence) {
             last = Some(Tip {
@@ -58,18 +63,17 @@ pub async fn blocks(aside: &Path, spool: &SqlitePool) -> Result<u64, SpoolError>
         let twice = sqlx::query("SELECT 1 FROM block WHERE boot_id = ? AND sequence = ?")
             .bind(sealed.key().boot_id.as_str())
             .bind(i64::try_from(sealed.key().sequence).unwrap_or(i64::MAX))
-            .fetch_optional(&mut *tx)
+            .fetch_optional(&mut *new)
             .await
             .map_err(failed("be read"))?;
         if twice.is_none() {
-            insert_sealed(&mut tx, &sealed).await?;
+            insert_sealed(new, &sealed).await?;
             saved = saved.saturating_add(1);
         }
     }
     if let Some(last) = last {
-        write_tip(&mut tx, &last).await?;
+        write_tip(new, &last).await?;
     }
-    tx.commit().await.map_err(failed("save blocks"))?;
     Ok(saved)
 }
 

@@ -10,7 +10,7 @@ use tenantry_model::job::Incarnation;
 use tenantry_model::reading::Reading;
 use tenantry_model::{ClusterName, NodeName, TenantPath};
 
-use crate::{AuditEvent, AuditKind, Ledger, SentBlock, StoreError, column, insert_audit, sql};
+use crate::{AuditEvent, AuditKind, Ledger, SentBlock, StoreError, column, finish, insert_audit, sql};
 
 /// What became of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,12 +58,9 @@ impl Ledger {
         received: WallTime,
         correlation_id: &str,
     ) -> Result<Taken, StoreError> {
-        // IMMEDIATE: a transaction that reads first and is then refused the lock cannot wait for it.
-        let mut transaction =
-            self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;
-        let taken = Ingest { db: &mut transaction, sent, received, correlation_id }.block().await?;
-        transaction.commit().await.map_err(sql("commit a block"))?;
-        Ok(taken)
+        let mut db = self.begin().await?;
+        let taken = Ingest { db: &mut db, sent, received, correlation_id }.block().await;
+        finish(&mut db, taken).await
     }
 
     /// The last block of a boot that the ledger has; 0: none.

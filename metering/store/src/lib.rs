@@ -37,7 +37,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Sqlite;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteExecutor, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -293,19 +295,18 @@ impl Ledger {
     /// # Errors
     /// [`StoreError::Sql`]: nothing was changed.
     pub async fn trust_key(&self, node: &NodeName, key: PublicKey, now: WallTime) -> Result<(), StoreError> {
-        let mut transaction =
-            self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(sql("begin a transaction"))?;
-        trust(&mut transaction, node, key, now).await?;
-        let event = AuditEvent {
-            at: now,
-            kind: AuditKind::KeyTrusted,
-            uid: None,
-            correlation_id: "trust-key".to_owned(),
-            subject: format!("node {node}"),
-            detail: format!("an administrator trusts it with {key}"),
-        };
-        insert_audit(&mut *transaction, &event).await?;
-        transaction.commit().await.map_err(sql("commit a key"))
+        let mut db = self.begin().await?;
+        let done = trust_by_hand(&mut db, node, key, now).await;
+        finish(&mut db, done).await
+    }
+
+    /// Begins a transaction that has the lock from its beginning: one that reads first could not wait for it.
+    /// Not sqlx's: after SQLite has rolled one back by itself, as where the disk is full, sqlx still counts
+    /// it, and its connection begins no other.
+    pub(crate) async fn begin(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        let mut db = self.writer.acquire().await.map_err(sql("begin a transaction"))?;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *db).await.map_err(sql("begin a transaction"))?;
+        Ok(db)
     }
 
     /// Ends all work and folds the write-ahead log into the database.
@@ -326,6 +327,43 @@ fn migration_error(path: &Path, source: MigrateError) -> StoreError {
         }
         source => StoreError::Migrate { path, source },
     }
+}
+
+/// Commits what was done, or rolls back what was not.
+pub(crate) async fn finish<T>(
+    db: &mut SqliteConnection,
+    done: Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let done = match done {
+        Ok(value) => {
+            let committed = sqlx::query("COMMIT").execute(&mut *db).await;
+            committed.map(|_| value).map_err(sql("commit a transaction"))
+        }
+        Err(error) => Err(error),
+    };
+    if done.is_err() {
+        // Where SQLite has done so there is nothing to roll back.
+        let _ = sqlx::query("ROLLBACK").execute(&mut *db).await;
+    }
+    done
+}
+
+async fn trust_by_hand(
+    db: &mut SqliteConnection,
+    node: &NodeName,
+    key: PublicKey,
+    now: WallTime,
+) -> Result<(), StoreError> {
+    trust(db, node, key, now).await?;
+    let event = AuditEvent {
+        at: now,
+        kind: AuditKind::KeyTrusted,
+        uid: None,
+        correlation_id: "trust-key".to_owned(),
+        subject: format!("node {node}"),
+        detail: format!("an administrator trusts it with {key}"),
+    };
+    insert_audit(db, &event).await
 }
 
 async fn trust(
