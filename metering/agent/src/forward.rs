@@ -68,7 +68,7 @@ impl Forwarder {
         let mut wait = FIRST_WAIT;
         let mut said = String::new();
         loop {
-            let pause = match self.send_next().await {
+            let pause = match self.send_next().await? {
                 Ok(true) => {
                     if !said.is_empty() {
                         tracing::info!("the server takes blocks again");
@@ -97,18 +97,27 @@ impl Forwarder {
         }
     }
 
-    /// Whether there was a block to send.
-    async fn send_next(&self) -> Result<bool, String> {
-        let Some(block) = self.spool.next().await.map_err(|error| describe(&error))? else {
-            return Ok(false);
-        };
+    /// Whether there was a block to send, or why it was not sent.
+    ///
+    /// # Errors
+    /// Where the spool is damaged: the next start puts it aside.
+    async fn send_next(&self) -> Result<Result<bool, String>> {
+        match self.spool.next().await {
+            Ok(Some(block)) => Ok(self.send_block(&block).await.map(|()| true)),
+            Ok(None) => Ok(Ok(false)),
+            Err(error) if error.is_damage() => Err(error.into()),
+            Err(error) => Ok(Err(describe(&error))),
+        }
+    }
+
+    async fn send_block(&self, block: &Spooled) -> Result<(), String> {
         let now = self.clock.now().map_err(|error| describe(&error))?;
-        match self.send(&block).await {
+        match self.send(block).await {
             Sent::Acknowledged => {
                 self.shown.update(|shown| shown.acknowledged_unix_usec = Some(now.wall.unix_usec()));
-                self.spool.acknowledge(&block, now.wall).await
+                self.spool.acknowledge(block, now.wall).await
             }
-            Sent::Conflict { ledger_has } => self.spool.renumber(&block, ledger_has, now).await.map(|key| {
+            Sent::Conflict { ledger_has } => self.spool.renumber(block, ledger_has, now).await.map(|key| {
                 tracing::error!(
                     from = block.sequence,
                     to = key.sequence,
@@ -120,12 +129,11 @@ impl Forwarder {
                 tracing::error!(
                     "{reason}; the block is put aside in the spool's table `rejected`: report it"
                 );
-                self.spool.reject(&block, &reason).await
+                self.spool.reject(block, &reason).await
             }
             Sent::NotNow(reason) => return Err(reason),
         }
-        .map_err(|error| describe(&error))?;
-        Ok(true)
+        .map_err(|error| describe(&error))
     }
 
     async fn send(&self, block: &Spooled) -> Sent {

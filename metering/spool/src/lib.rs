@@ -287,7 +287,7 @@ impl Spool {
     /// The oldest block that is not acknowledged.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// Where the file cannot be read, or the block is not as it was written.
     pub async fn next(&self) -> Result<Option<Spooled>, SpoolError> {
         let row: Option<(i64, i64, Vec<u8>)> = sqlx::query_as(
             "SELECT spooled, sequence, bytes FROM block WHERE acknowledged_unix_usec IS NULL ORDER BY spooled LIMIT 1",
@@ -297,6 +297,7 @@ impl Spool {
         .map_err(failed("be read"))?;
         row.map(|(id, sequence, bytes)| {
             let sequence = u64::try_from(sequence).map_err(|_| SpoolError::Damaged("block"))?;
+            whole(&bytes)?;
             Ok(Spooled { id, sequence, bytes })
         })
         .transpose()
@@ -472,9 +473,30 @@ async fn connect(file: &Path) -> Result<SqlitePool, SpoolError> {
         return Err(SpoolError::Damaged("file"));
     }
     sqlx::migrate!().run(&pool).await?;
+    let mut db = pool.acquire().await.map_err(failed("be read"))?;
     // What reads back wrong here would do so at each block.
-    tip(&mut *pool.acquire().await.map_err(failed("be read"))?).await?;
+    tip(&mut db).await?;
+    // SQLite does not look into what it keeps.
+    let waiting: Vec<i64> =
+        sqlx::query_scalar("SELECT spooled FROM block WHERE acknowledged_unix_usec IS NULL")
+            .fetch_all(&mut *db)
+            .await
+            .map_err(failed("be read"))?;
+    for id in waiting {
+        let bytes: Vec<u8> = sqlx::query_scalar("SELECT bytes FROM block WHERE spooled = ?")
+            .bind(id)
+            .fetch_one(&mut *db)
+            .await
+            .map_err(failed("be read"))?;
+        whole(&bytes)?;
+    }
+    drop(db);
     Ok(pool)
+}
+
+/// Whether a block is as it was written: its checksum and signature tell.
+fn whole(bytes: &[u8]) -> Result<(), SpoolError> {
+    Sealed::open(bytes.to_vec()).map(drop).map_err(|_| SpoolError::Damaged("block"))
 }
 
 async fn tip(db: &mut SqliteConnection) -> Result<Option<Tip>, SpoolError> {
@@ -540,8 +562,14 @@ async fn insert_sealed(db: &mut SqliteConnection, sealed: &Sealed) -> Result<i64
     Ok(done.last_insert_rowid())
 }
 
-/// Out of the way, and kept.
+/// Out of the way, and kept. The files of its ends are not known to be in any block from now on, so that
+/// they are kept, too, and taken again at the next start.
 async fn aside(db: &mut SqliteConnection, block: &Spooled, reason: &str) -> Result<(), SpoolError> {
+    sqlx::query("DELETE FROM taken WHERE spooled = ?")
+        .bind(block.id)
+        .execute(&mut *db)
+        .await
+        .map_err(failed("put a block aside"))?;
     sqlx::query("INSERT INTO rejected (spooled, reason, payload) VALUES (?, ?, ?)")
         .bind(block.id)
         .bind(reason)

@@ -259,6 +259,37 @@ async fn a_damaged_spool_is_put_aside_and_what_is_whole_of_it_is_saved() {
 }
 
 #[tokio::test]
+async fn a_block_that_was_changed_in_a_sound_file_is_found_before_it_is_sent_and_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&dir, BOOT).await;
+    let file = "1.json".to_owned();
+    spool.append(&contents(1), None, std::slice::from_ref(&file), moment(1)).await.unwrap();
+    append(&spool, 2).await;
+    sqlx::query("UPDATE block SET bytes = zeroblob(300) WHERE sequence = 1")
+        .execute(&spool.pool)
+        .await
+        .unwrap();
+    assert!(spool.next().await.unwrap_err().is_damage());
+    drop(spool);
+    let (spool, lost) = try_open(&dir, BOOT, BOUNDS).await.unwrap();
+    assert!(matches!(lost, Some(Event::SpoolLost { .. })));
+    assert_eq!(next(&spool).await.sequence, 2);
+    // The end that was in it is taken again.
+    assert!(!spool.has_taken(&file).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_rejected_blocks_outbox_files_are_not_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&dir, BOOT).await;
+    let file = "1.json".to_owned();
+    spool.append(&contents(1), None, std::slice::from_ref(&file), moment(1)).await.unwrap();
+    spool.reject(&next(&spool).await, "malformed").await.unwrap();
+    assert_eq!(spool.done_files().await.unwrap(), Vec::<String>::new());
+    assert!(!spool.has_taken(&file).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_changed_block_is_not_saved_from_a_damaged_spool() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(&dir, BOOT).await;
@@ -303,7 +334,8 @@ async fn a_whole_spool_verifies_and_each_kind_of_damage_is_named() {
         append(&spool, usec).await;
     }
     drop(spool);
-    append(&open(&dir, NEXT_BOOT).await, 7).await;
+    let later = open(&dir, NEXT_BOOT).await;
+    append(&later, 7).await;
     let seen = inspect(&dir).await;
     assert_eq!(seen.verify().await.unwrap(), (7, vec![]));
     for statement in [
@@ -311,7 +343,7 @@ async fn a_whole_spool_verifies_and_each_kind_of_damage_is_named() {
         "UPDATE block SET bytes = zeroblob(200) WHERE spooled = 4",
         "DELETE FROM block WHERE spooled = 6",
     ] {
-        sqlx::query(statement).execute(&spool_of(&dir).await.pool).await.unwrap();
+        sqlx::query(statement).execute(&later.pool).await.unwrap();
     }
     let (blocks, findings) = seen.verify().await.unwrap();
     let found: Vec<_> = findings.iter().map(|finding| (finding.sequence, finding.problem.as_str())).collect();
@@ -325,10 +357,6 @@ async fn a_whole_spool_verifies_and_each_kind_of_damage_is_named() {
         found.iter().any(|(sequence, problem)| *sequence == 1 && problem.contains("the one before it")),
         "{found:?}"
     );
-}
-
-async fn spool_of(dir: &tempfile::TempDir) -> Spool {
-    open(dir, NEXT_BOOT).await
 }
 
 #[tokio::test]
