@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use tenantry_cgroup::{GroupPath, GroupReader, Root};
 use tenantry_model::durable;
@@ -44,8 +46,23 @@ pub fn begin(records: &JobRecords, group: &GroupPath) -> io::Result<()> {
 /// Where their counters cannot be read, or what they say not be written.
 pub fn end(root: &Root, clock: &dyn Clock, records: &JobRecords, group: &GroupPath) -> Result<(), Error> {
     let Some(step) = name(group) else { return Ok(()) };
+    wait_for_the_last(root, group)?;
     let ended = read(root, clock, group, step)?;
     durable::write_json(&records.step(step), &ended).map_err(Error::record("write", records.step(step)))
+}
+
+/// What Slurm has just killed may take a moment to be gone: the extern step's sleeper, most often.
+fn wait_for_the_last(root: &Root, group: &GroupPath) -> Result<(), Error> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    const LOOKS: usize = 100;
+    let tasks = group.child("user")?;
+    for _ in 0..LOOKS {
+        if root.is_populated(&tasks)? != Some(true) {
+            break;
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 fn read(root: &Root, clock: &dyn Clock, group: &GroupPath, step: &str) -> Result<StepEnd, Error> {

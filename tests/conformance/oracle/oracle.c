@@ -123,6 +123,7 @@ int slurm_spank_exit(spank_t sp, int ac, char **av)
 {
 	char path[700] = "", group[900], line[1200], *own, *end;
 	unsigned job = 0;
+	int waited;
 	FILE *f;
 
 	(void) ac;
@@ -135,6 +136,8 @@ int slurm_spank_exit(spank_t sp, int ac, char **av)
 		return 0;
 	*end = 0;
 	snprintf(group, sizeof(group), "/sys/fs/cgroup/%s/user", own + 3);
+	for (waited = 0; waited < 100 && value_of(group, "cgroup.events", "populated") == 1; waited++)
+		usleep(5000);
 	snprintf(line, sizeof(line), "{\"job\": %u, \"step\": \"%s\", \"usage_usec\": %lld}\n", job, strrchr(own, '/') + 1,
 		 value_of(group, "cpu.stat", "usage_usec"));
 	say(LOG "steps", line);
