@@ -8,7 +8,7 @@ use tenantry_model::clock::{Clock, Moment};
 use tenantry_model::reading::{Counters, DeviceId, DeviceIo, IoStat, Reading};
 
 use crate::bpf;
-use crate::parse::{nested_keyed, number, pick};
+use crate::parse::{nested_keyed, number, pick, words};
 use crate::{Error, GroupPath, Result, Root};
 
 /// One group's files, opened once and read again and again.
@@ -88,7 +88,8 @@ impl GroupReader {
     /// Opens a group's files.
     ///
     /// # Errors
-    /// Where the kernel refuses one for another reason than that it is not there.
+    /// Where the kernel refuses one for another reason than that it is not there; [`Error::is_absent`] where
+    /// the group is being removed.
     pub fn open(root: &Root, group: &GroupPath) -> Result<Self> {
         Self::open_with(root, group, None)
     }
@@ -96,7 +97,7 @@ impl GroupReader {
     /// Opens a group's files; its traffic is read from `traffic`, where that counts.
     ///
     /// # Errors
-    /// Where the kernel refuses one for another reason than that it is not there.
+    /// As [`GroupReader::open`].
     pub fn open_with(root: &Root, group: &GroupPath, traffic: Option<Arc<bpf::Counters>>) -> Result<Self> {
         let open = |file: &str| root.open_file(group, file);
         let files = Files {
@@ -113,6 +114,11 @@ impl GroupReader {
             memory_pressure: open("memory.pressure")?,
             io_pressure: open("io.pressure")?,
         };
+        let controllers = root.read(group, "cgroup.controllers")?.unwrap_or_default();
+        if files.lack_one_of(&controllers) {
+            let path = group.as_path().to_owned();
+            return Err(Error::Io { operation: "read", path, source: io::ErrorKind::NotFound.into() });
+        }
         let traffic = traffic.map(|counters| Ok((counters, bpf::group_id(root, group)?))).transpose()?;
         Ok(Self { files, traffic })
     }
@@ -136,64 +142,85 @@ impl GroupReader {
         }
         reading.at = at;
         reading.counters = Counters::default();
-        let (files, counters) = (&self.files, &mut reading.counters);
-
-        match pread(files.cpu_stat.as_ref(), text) {
-            Text::Whole(text) => keyed(text, &CPU_STAT, counters),
-            Text::Absent => {}
-            Text::Gone => return,
-        }
-        if let Text::Whole(text) = pread(files.memory_stat.as_ref(), text) {
-            keyed(text, &MEMORY_STAT, counters);
-        }
-        if let Text::Whole(text) = pread(files.memory_events.as_ref(), text) {
-            keyed(text, &MEMORY_EVENTS, counters);
-        }
-        for (file, metric) in [
-            (&files.memory_current, Metric::MEMORY_CURRENT),
-            (&files.memory_peak, Metric::MEMORY_PEAK),
-            (&files.memory_swap_current, Metric::MEMORY_SWAP),
-            (&files.pids_current, Metric::PIDS_CURRENT),
-            (&files.pids_peak, Metric::PIDS_PEAK),
-        ] {
-            if let Text::Whole(text) = pread(file.as_ref(), text) {
-                counters.set(metric, number(text));
+        let traffic = self.traffic.as_ref().and_then(|(all, id)| all.read_in(traffic, *id).ok().flatten());
+        match self.files.read(text, io, &mut reading.counters) {
+            Ok(devices) => {
+                reading.io = devices;
+                reading.set_network(traffic);
             }
-        }
-        for (file, some, full) in [
-            (&files.cpu_pressure, Metric::CPU_PRESSURE_SOME, None),
-            (&files.memory_pressure, Metric::MEMORY_PRESSURE_SOME, Some(Metric::MEMORY_PRESSURE_FULL)),
-            (&files.io_pressure, Metric::IO_PRESSURE_SOME, Some(Metric::IO_PRESSURE_FULL)),
-        ] {
-            if let Text::Whole(text) = pread(file.as_ref(), text) {
-                pressure(text, some, full, counters);
-            }
-        }
-        if let Text::Whole(text) = pread(files.io_stat.as_ref(), text) {
-            io_stat(text, io);
-            reading.io = Some(std::mem::take(io));
-        }
-        if let Some((all, id)) = &self.traffic {
-            reading.set_network(all.read_in(traffic, *id).ok().flatten());
+            // Files read before it went are no reading of a group: half of one would tell that the rest is
+            // not measured here.
+            Err(Gone) => reading.counters = Counters::default(),
         }
     }
 }
 
-/// What a file answers.
-enum Text<'b> {
-    Whole(&'b [u8]),
-    /// There is no such file, or its text fills the buffer, so that its end may be missing.
-    Absent,
-    /// The group was removed.
-    Gone,
+/// The group was removed while it was read, or before.
+struct Gone;
+
+impl Files {
+    /// Whether the group has a controller and not its first file. The kernel takes a group's files away one by
+    /// one, `cpu.stat` after the controllers': such a group is half gone.
+    fn lack_one_of(&self, controllers: &[u8]) -> bool {
+        words(controllers).any(|controller| match controller {
+            b"memory" => self.memory_current.is_none(),
+            b"pids" => self.pids_current.is_none(),
+            b"io" => self.io_stat.is_none(),
+            _ => false,
+        })
+    }
+
+    /// All files' figures; the devices are made in `io`'s memory.
+    fn read(
+        &self,
+        text: &mut [u8],
+        io: &mut Vec<DeviceIo>,
+        counters: &mut Counters,
+    ) -> std::result::Result<Option<Vec<DeviceIo>>, Gone> {
+        if let Some(text) = pread(self.cpu_stat.as_ref(), text)? {
+            keyed(text, &CPU_STAT, counters);
+        }
+        if let Some(text) = pread(self.memory_stat.as_ref(), text)? {
+            keyed(text, &MEMORY_STAT, counters);
+        }
+        if let Some(text) = pread(self.memory_events.as_ref(), text)? {
+            keyed(text, &MEMORY_EVENTS, counters);
+        }
+        for (file, metric) in [
+            (&self.memory_current, Metric::MEMORY_CURRENT),
+            (&self.memory_peak, Metric::MEMORY_PEAK),
+            (&self.memory_swap_current, Metric::MEMORY_SWAP),
+            (&self.pids_current, Metric::PIDS_CURRENT),
+            (&self.pids_peak, Metric::PIDS_PEAK),
+        ] {
+            if let Some(text) = pread(file.as_ref(), text)? {
+                counters.set(metric, number(text));
+            }
+        }
+        for (file, some, full) in [
+            (&self.cpu_pressure, Metric::CPU_PRESSURE_SOME, None),
+            (&self.memory_pressure, Metric::MEMORY_PRESSURE_SOME, Some(Metric::MEMORY_PRESSURE_FULL)),
+            (&self.io_pressure, Metric::IO_PRESSURE_SOME, Some(Metric::IO_PRESSURE_FULL)),
+        ] {
+            if let Some(text) = pread(file.as_ref(), text)? {
+                pressure(text, some, full, counters);
+            }
+        }
+        Ok(pread(self.io_stat.as_ref(), text)?.map(|text| {
+            io_stat(text, io);
+            std::mem::take(io)
+        }))
+    }
 }
 
-fn pread<'b>(file: Option<&File>, buffer: &'b mut [u8]) -> Text<'b> {
-    let Some(file) = file else { return Text::Absent };
+/// What a file says; `None` where there is no such file, or its text fills the buffer, so that its end may
+/// be missing.
+fn pread<'b>(file: Option<&File>, buffer: &'b mut [u8]) -> std::result::Result<Option<&'b [u8]>, Gone> {
+    let Some(file) = file else { return Ok(None) };
     match file.read_at(buffer, 0) {
-        Ok(length) if length < BUFFER_BYTES => buffer.get(..length).map_or(Text::Absent, Text::Whole),
-        Err(error) if is_gone(&error) => Text::Gone,
-        Ok(_) | Err(_) => Text::Absent,
+        Ok(length) if length < BUFFER_BYTES => Ok(buffer.get(..length)),
+        Err(error) if is_gone(&error) => Err(Gone),
+        Ok(_) | Err(_) => Ok(None),
     }
 }
 

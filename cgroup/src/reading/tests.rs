@@ -47,6 +47,53 @@ fn what_an_older_kernel_does_not_offer_is_absent() {
     }
 }
 
+/// A file of a cgroup that was removed after it was opened; `None` where this machine has no cgroups to make.
+fn file_of_a_removed_group() -> Option<File> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let trees = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let path = fields.next()?;
+        fields.next()?.starts_with("cgroup").then_some(path)
+    });
+    trees.into_iter().find_map(|tree| {
+        let group = Path::new(tree).join(format!("tenantry-test-{}", std::process::id()));
+        fs::create_dir(&group).ok()?;
+        let file = File::open(group.join("cgroup.procs"));
+        fs::remove_dir(&group).unwrap();
+        file.ok()
+    })
+}
+
+#[test]
+fn a_group_that_goes_while_it_is_read_has_no_reading_rather_than_half_of_one() {
+    let Some(gone) = file_of_a_removed_group() else {
+        println!(
+            "TENANTRY-SKIP a_group_that_goes_while_it_is_read: no cgroup can be made here; run it as root"
+        );
+        return;
+    };
+    let root = Root::open_fake(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")).unwrap();
+    let mut reader = GroupReader::open(&root, &GroupPath::new("7.3-uml").unwrap()).unwrap();
+    assert!(reader.read(&Noon).unwrap().cpu_usage().is_some());
+    reader.files.memory_current = Some(gone);
+    assert_eq!(reader.read(&Noon).unwrap(), Reading::empty(Noon.now().unwrap()));
+}
+
+#[test]
+fn a_group_that_has_lost_a_controllers_files_is_going() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = dir.path().join("job_1");
+    fs::create_dir(&group).unwrap();
+    for (file, text) in [("cpu.stat", "usage_usec 5\n"), ("cgroup.controllers", "cpu memory\n")] {
+        fs::write(group.join(file), text).unwrap();
+    }
+    let root = Root::open_fake(dir.path()).unwrap();
+    let open = || GroupReader::open(&root, &GroupPath::new("job_1").unwrap());
+    assert!(open().unwrap_err().is_absent());
+    fs::write(group.join("memory.current"), "7\n").unwrap();
+    assert_eq!(open().unwrap().read(&Noon).unwrap().get(Metric::MEMORY_CURRENT), Some(7));
+}
+
 #[test]
 fn a_group_without_any_file_reads_as_all_absent() {
     let dir = tempfile::tempdir().unwrap();
