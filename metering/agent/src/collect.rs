@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 use tenantry_model::block::{Event, GapReason, Registered as Told, Subject};
 use tenantry_model::job::{Allocation, Incarnation, JobEnd, Paths, Placement, Quality};
 use tenantry_model::reading::Reading;
-use tenantry_model::{Clock, Moment, TenantPath, Usec, durable};
+use tenantry_model::{Clock, Moment, TenantPath, Usec, describe, durable, fault};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,7 @@ const STEP_USEC: u64 = 100_000;
 
 /// A round is spread over half of its interval, in so many parts, of so many groups at least.
 const PARTS: usize = 16;
+const PARTS_AN_INTERVAL: u32 = 32;
 const LEAST_PART: usize = 64;
 
 /// A job between rounds.
@@ -125,7 +126,8 @@ impl Collector {
         let mut sample = interval(self.sample_interval);
         let mut look = interval(self.outbox_interval);
         let mut block = interval(self.block_interval);
-        let mut pace = interval(self.sample_interval.checked_div(32).unwrap_or(self.sample_interval));
+        let mut pace =
+            interval(self.sample_interval.checked_div(PARTS_AN_INTERVAL).unwrap_or(self.sample_interval));
         for timer in [&mut sample, &mut look, &mut block, &mut pace] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
@@ -222,25 +224,16 @@ impl Collector {
             let mut job = before.remove(&registration.incarnation).unwrap_or_default();
             let gone = self.sampler.is_gone(leaf);
             job.rounds_without_group = if gone { job.rounds_without_group.saturating_add(1) } else { 0 };
-            job.told = match job.told {
-                Some((allocation @ Some(_), rounds)) if rounds < ROUNDS_UNTIL_TOLD_AGAIN => {
-                    Some((allocation, rounds.saturating_add(1)))
-                }
-                told => {
-                    // Another look each round until the first step has told it.
-                    let allocation = durable::read_json(&records.allocation()).unwrap_or_default();
-                    match told {
-                        Some((known, rounds)) if known == allocation && rounds < ROUNDS_UNTIL_TOLD_AGAIN => {
-                            Some((known, rounds.saturating_add(1)))
-                        }
-                        _ => {
-                            let registration = registration.clone();
-                            self.pending.register(Told { registration, allocation });
-                            Some((allocation, 0))
-                        }
-                    }
-                }
-            };
+            let known = job.told.and_then(|(allocation, _)| allocation);
+            // Another look each round until the first step has told it.
+            let allocation = known.or_else(|| durable::read_json(&records.allocation()).unwrap_or_default());
+            let rounds = job
+                .told
+                .filter(|(before, rounds)| *before == allocation && *rounds < ROUNDS_UNTIL_TOLD_AGAIN);
+            if rounds.is_none() {
+                self.pending.register(Told { registration: registration.clone(), allocation });
+            }
+            job.told = Some((allocation, rounds.map_or(0, |(_, rounds)| rounds.saturating_add(1))));
             self.seen.insert(registration.incarnation.clone(), job);
         }
     }
@@ -294,7 +287,7 @@ impl Collector {
         }
         let files: Vec<PathBuf> = found.into_iter().map(|entry| entry.file).collect();
         outbox::wait(&self.paths, &files).context("cannot move files out of the outbox")?;
-        tenantry_spool::fault::step("outbox: moved");
+        fault::step("outbox: moved");
         self.let_go().await
     }
 
@@ -302,7 +295,7 @@ impl Collector {
     async fn let_go(&self) -> Result<()> {
         let done = self.spool.done_files().await?;
         outbox::remove(&self.paths, &done).context("cannot remove files whose ends the ledger has")?;
-        tenantry_spool::fault::step("outbox: removed");
+        fault::step("outbox: removed");
         Ok(self.spool.forget(&done).await?)
     }
 
@@ -311,7 +304,7 @@ impl Collector {
         match self.spool.prune(now.wall).await {
             Ok(has_room) => self.say_room(has_room),
             Err(error) => {
-                tracing::error!("{}; it is tried again with the next block", crate::describe(&error));
+                tracing::error!("{}; it is tried again with the next block", describe(&error));
             }
         }
         self.put(ends, &[]).await?;

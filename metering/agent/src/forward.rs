@@ -7,13 +7,12 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Deserialize;
 use tenantry_client::{Method, StatusCode, request};
-use tenantry_model::Clock;
+use tenantry_model::{Clock, describe};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::describe;
 use crate::exporter::Shown;
 use tenantry_spool::{Spool, Spooled};
 

@@ -143,14 +143,3 @@ fn say_tenants(config: &Config) {
         Err(error) => tracing::error!("{error}; jobs are refused until there is a good tenants file"),
     }
 }
-
-/// An error with its causes, for a log line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}

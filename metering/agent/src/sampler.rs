@@ -9,9 +9,7 @@ use tenantry_cgroup::bpf::{Counters, PINS};
 use tenantry_cgroup::{Error, GroupPath, GroupReader, ReadBuffer, Result, Root, tenant};
 use tenantry_model::job::{Placement, Registration};
 use tenantry_model::reading::Reading;
-use tenantry_model::{Clock, Moment, NodeName, TenantPath, Usec};
-
-use crate::describe;
+use tenantry_model::{Clock, Moment, NodeName, TenantPath, Usec, describe};
 
 /// Whose counters a reading has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -94,11 +94,5 @@ fn main() -> ExitCode {
 
 /// The error and its causes in one line.
 fn say(error: &Error) {
-    let mut line = format!("tenantry: {error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "tenantry: {}", tenantry_model::describe(error));
 }

@@ -28,7 +28,9 @@ pub mod block;
 pub mod catalogue;
 pub mod clock;
 mod cpu_list;
+mod describe;
 pub mod durable;
+pub mod fault;
 pub mod ids;
 pub mod job;
 pub mod reading;
@@ -38,5 +40,6 @@ pub mod usage;
 
 pub use clock::{Clock, Moment, SystemClock, WallTime};
 pub use cpu_list::{CpuList, InvalidCpuList};
+pub use describe::describe;
 pub use ids::{AccountName, BootId, ClusterName, JobId, NodeName, TenantPath};
 pub use units::{Amount, Bytes, Limit, Share, Usec};

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tenantry_model::NodeName;
 use tenantry_model::block::BlockHash;
+use tenantry_model::{NodeName, describe};
 use tenantry_store::PublicKey;
 use tracing_subscriber::EnvFilter;
 
@@ -105,12 +105,6 @@ fn start_log(format: LogFormat) {
 
 /// The error and its causes in one line.
 fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    let mut line = format!("tenantry-server: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "tenantry-server: {}", describe(error));
     ExitCode::from(code)
 }

@@ -4,7 +4,6 @@
 //! WAL with `synchronous=FULL`: when [`Spool::append`] returns, the block survives a power cut.
 #![forbid(unsafe_code)]
 
-pub mod fault;
 mod inspect;
 mod salvage;
 
@@ -14,13 +13,11 @@ use std::time::Duration;
 
 use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use tenantry_block::{EncodeError, NodeKey, Sealed};
 use tenantry_model::block::{Block, BlockHash, BlockKey, Contents, Event};
-use tenantry_model::{BootId, Moment, NodeName, WallTime};
+use tenantry_model::{BootId, Moment, NodeName, WallTime, describe, fault};
+use tenantry_sqlite::{CommitError, finish};
 
 pub use inspect::{BlockKeyInBoot, Finding, Inspection, Range, Status};
 
@@ -127,43 +124,17 @@ pub struct Spool {
     bounds: Bounds,
 }
 
-/// Begins a transaction that has the lock from its beginning: one that reads first and writes then could
-/// not wait for another writer. Not sqlx's: after SQLite has rolled one back by itself, as where the disk
-/// is full, sqlx still counts it, and its connection begins no other.
 async fn begin(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, SpoolError> {
-    let mut db = pool.acquire().await.map_err(failed("be opened"))?;
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *db).await.map_err(failed("begin a transaction"))?;
-    Ok(db)
+    tenantry_sqlite::begin(pool).await.map_err(failed("begin a transaction"))
 }
 
-/// Commits what was done, or rolls back what was not.
-async fn finish<T>(db: &mut SqliteConnection, done: Result<T, SpoolError>) -> Result<T, SpoolError> {
-    let done = match done {
-        Ok(value) => {
-            let committed = sqlx::query("COMMIT").execute(&mut *db).await;
-            committed.map(|_| value).map_err(failed("commit a transaction"))
-        }
-        Err(error) => Err(error),
-    };
-    if done.is_err() {
-        // Where SQLite has done so there is nothing to roll back.
-        let _ = sqlx::query("ROLLBACK").execute(&mut *db).await;
+impl From<CommitError> for SpoolError {
+    fn from(CommitError(source): CommitError) -> Self {
+        failed("commit a transaction")(source)
     }
-    done
 }
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// An error with its causes, for the event that tells of it.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
 
 fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> SpoolError {
     move |source| SpoolError::Sqlite { operation, source }
@@ -456,12 +427,7 @@ impl Spool {
 }
 
 async fn connect(file: &Path) -> Result<SqlitePool, SpoolError> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT);
+    let options = tenantry_sqlite::durable(file, BUSY_TIMEOUT);
     let pool = SqlitePoolOptions::new()
         .max_connections(2)
         .connect_with(options)

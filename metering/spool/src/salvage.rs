@@ -10,7 +10,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 use tenantry_block::Sealed;
 use tenantry_model::Moment;
 
-use crate::{SpoolError, Tip, begin, failed, finish, insert_sealed, tip, write_tip};
+use tenantry_sqlite::finish;
+
+use crate::{SpoolError, Tip, begin, failed, insert_sealed, tip, write_tip};
 
 /// Renames the file and what SQLite keeps beside it; the new name.
 pub fn put_aside(file: &Path, now: Moment) -> io::Result<PathBuf> {

@@ -10,7 +10,8 @@ use tenantry_model::job::Incarnation;
 use tenantry_model::reading::Reading;
 use tenantry_model::{ClusterName, NodeName, TenantPath};
 
-use crate::{AuditEvent, AuditKind, Ledger, SentBlock, StoreError, column, finish, insert_audit, sql};
+use crate::{AuditEvent, AuditKind, Ledger, SentBlock, StoreError, column, insert_audit, sql};
+use tenantry_sqlite::finish;
 
 /// What became of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

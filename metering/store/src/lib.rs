@@ -40,14 +40,12 @@ use std::time::Duration;
 use sqlx::Sqlite;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteExecutor, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnection, SqliteExecutor, SqlitePool, SqlitePoolOptions};
 use tenantry_block::Sealed;
 pub use tenantry_block::{Malformed, PublicKey};
 use tenantry_model::block::Block;
 use tenantry_model::{NodeName, WallTime};
+use tenantry_sqlite::{CommitError, finish};
 
 pub use ingest::Taken;
 pub use query::{Filter, MOST_RECORDS};
@@ -265,13 +263,7 @@ impl Ledger {
     /// # Errors
     /// [`StoreError::Open`], [`StoreError::NewerSchema`], [`StoreError::Migrate`].
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
+        let options = tenantry_sqlite::durable(path, BUSY_TIMEOUT).foreign_keys(true);
         let open = |source| StoreError::Open { path: path.to_owned(), source };
         let writer =
             SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(open)?;
@@ -300,13 +292,8 @@ impl Ledger {
         finish(&mut db, done).await
     }
 
-    /// Begins a transaction that has the lock from its beginning: one that reads first could not wait for it.
-    /// Not sqlx's: after SQLite has rolled one back by itself, as where the disk is full, sqlx still counts
-    /// it, and its connection begins no other.
     pub(crate) async fn begin(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        let mut db = self.writer.acquire().await.map_err(sql("begin a transaction"))?;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *db).await.map_err(sql("begin a transaction"))?;
-        Ok(db)
+        tenantry_sqlite::begin(&self.writer).await.map_err(sql("begin a transaction"))
     }
 
     /// Ends all work and folds the write-ahead log into the database.
@@ -329,23 +316,10 @@ fn migration_error(path: &Path, source: MigrateError) -> StoreError {
     }
 }
 
-/// Commits what was done, or rolls back what was not.
-pub(crate) async fn finish<T>(
-    db: &mut SqliteConnection,
-    done: Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let done = match done {
-        Ok(value) => {
-            let committed = sqlx::query("COMMIT").execute(&mut *db).await;
-            committed.map(|_| value).map_err(sql("commit a transaction"))
-        }
-        Err(error) => Err(error),
-    };
-    if done.is_err() {
-        // Where SQLite has done so there is nothing to roll back.
-        let _ = sqlx::query("ROLLBACK").execute(&mut *db).await;
+impl From<CommitError> for StoreError {
+    fn from(CommitError(source): CommitError) -> Self {
+        sql("commit a transaction")(source)
     }
-    done
 }
 
 async fn trust_by_hand(

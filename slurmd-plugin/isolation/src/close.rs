@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use tenantry_cgroup::bpf::{Counters, PINS};
 use tenantry_cgroup::{GroupPath, GroupReader, graft};
-use tenantry_model::durable;
 use tenantry_model::job::{Allocation, JobEnd, JobRecords, Paths, Placement, Quality, Registration};
 use tenantry_model::reading::Reading;
 use tenantry_model::{JobId, NodeName};
+use tenantry_model::{durable, fault};
 
 use crate::records::Plan;
-use crate::{Error, Site, fault, lock, namespace, outbox, residue, scope, steps};
+use crate::{Error, Site, lock, namespace, outbox, residue, scope, steps};
 
 /// How long the last processes may take to die after SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(30);

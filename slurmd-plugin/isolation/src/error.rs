@@ -65,13 +65,7 @@ impl Error {
     /// The error with its causes, for a log line or a person.
     #[must_use]
     pub fn describe(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(inner) = cause {
-            text = format!("{text}: {inner}");
-            cause = inner.source();
-        }
-        text
+        tenantry_model::describe(self)
     }
 
     pub(crate) fn record(

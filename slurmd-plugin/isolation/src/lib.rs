@@ -7,7 +7,6 @@ pub mod close;
 pub mod enforce;
 mod error;
 pub mod facts;
-mod fault;
 mod late;
 mod lock;
 mod namespace;

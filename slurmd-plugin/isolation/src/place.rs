@@ -10,13 +10,13 @@ use tenantry_model::job::{Incarnation, JobRecords, Paths, Placement, Registratio
 use tenantry_model::tenants::{
     self, IsolationFailure, MeteringFailure, PlacementMode, Tenants, TenantsError,
 };
-use tenantry_model::{BootId, TenantPath, durable};
+use tenantry_model::{BootId, TenantPath, durable, fault};
 
 use crate::placement::{Member, place};
 use crate::records::{self, Plan};
 use crate::{
-    Error, Facts, Severity, Site, close, enforce, fault, late, lock, namespace, outbox, processes, residue,
-    scope, siblings,
+    Error, Facts, Severity, Site, close, enforce, late, lock, namespace, outbox, processes, residue, scope,
+    siblings,
 };
 
 /// Who calls: it decides how the job gets into its group.

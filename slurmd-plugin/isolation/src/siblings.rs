@@ -11,8 +11,10 @@ use tenantry_model::TenantPath;
 use tenantry_model::job::Placement;
 use tenantry_model::tenants::{NodeLimits, PlacementMode, Resolved, Tenants, Unenforceable};
 
+use tenantry_model::fault;
+
 use crate::records::{self, Plan};
-use crate::{Error, Facts, Site, close, enforce, fault, scope};
+use crate::{Error, Facts, Site, close, enforce, scope};
 
 /// A job's group among its siblings, which keeps its counters after Slurm's last step. Where the
 /// prolog runs inside the job, Slurm has made it already.

@@ -60,8 +60,7 @@ pub fn exit(step: &Step<'_>) -> Outcome {
     let paths = Paths::default();
     let records = paths.job(scope.as_path(), JobId(step.job_id()?));
     if records.steps().exists() {
-        steps::end(&Root::open(CGROUPS.as_ref())?, &SystemClock, &records, &group)
-            .map_err(|error| Failure::new(error.describe()))?;
+        steps::end(&Root::open(CGROUPS.as_ref())?, &SystemClock, &records, &group)?;
     }
     Ok(())
 }
