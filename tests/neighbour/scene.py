@@ -39,11 +39,12 @@ RUN = "/run/neighbour"
 
 
 class Resource:
-    """What is fought for: each job's workers, how long the fight takes to be in full swing, and how much of its share
-    the watched job kept, from (units, of, seconds) of it and the units of its neighbours."""
+    """What is fought for: each job's workers, how long the fight takes to be in full swing, how long it is watched, and how
+    much of its share the watched job kept, from (units, of, seconds) of it and the units of its neighbours."""
 
-    def __init__(self, name, victim, attacker, settle, kept):
-        self.name, self.victim, self.attacker, self.settle, self.kept = name, victim, attacker, settle, kept
+    def __init__(self, name, victim, attacker, settle, seconds, kept):
+        self.name, self.victim, self.attacker, self.kept = name, victim, attacker, kept
+        self.settle, self.seconds = settle, seconds
 
 
 def kept_cpu(done, _of, _seconds, theirs):
@@ -61,14 +62,14 @@ def kept_io(done, _of, seconds, _theirs):
 
 
 RESOURCES = [
-    # Four for two processors: the kernel spreads two less evenly than its weights would have it.
-    Resource("cpu", ["cpu"] * 4, ["cpu"] * 4, 4, kept_cpu),
-    Resource("memory", [f"cached {FILE}"], ["hog 400", f"stream {ENDLESS}", f"stream {ENDLESS}"], 6, kept_memory),
+    # Four for two processors: the kernel spreads two less evenly than its weights would have it. It moves whole processes
+    # between processors, so that a weight holds over many seconds only.
+    Resource("cpu", ["cpu"] * 4, ["cpu"] * 4, 4, 24, kept_cpu),
+    Resource("memory", [f"cached {FILE}"], ["hog 400", f"stream {ENDLESS}", f"stream {ENDLESS}"], 6, 6, kept_memory),
     # Two, as each of its neighbours: one alone asks for nothing while it waits, and a limit gives no time back that was
     # not asked for.
-    Resource("io", [f"disk {FILE}"] * 2, [f"disk {FILE}"] * 2, 2, kept_io),
+    Resource("io", [f"disk {FILE}"] * 2, [f"disk {FILE}"] * 2, 2, 6, kept_io),
 ]
-WINDOW_S = 6
 
 
 def prepare(g):
@@ -113,7 +114,7 @@ def start(g, user, role, workers, jobs):
 def window(g, resource):
     """What the watched job kept of its share during one window."""
     units = {"attacker": (0, 0, 0)}
-    for line in g.sh(f"worker window {WINDOW_S}").splitlines():
+    for line in g.sh(f"worker window {resource.seconds}").splitlines():
         role, done, of, usec = line.split()
         units[role] = int(done), int(of), int(usec) / 1e6
     return resource.kept(*units["victim"], units["attacker"][0])
