@@ -12,48 +12,42 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::Serialize;
 use tenantry_model::block::Receipt;
-use tenantry_store::{AuditEvent, AuditKind, SentBlock, Taken};
+use tenantry_store::{SentBlock, Taken};
 
+use crate::caller::{Caller, MaySend};
 use crate::reply::{App, CorrelationId, Failure, correlate, method_not_allowed, not_found, quoted_path};
-use crate::sockets::Peer;
 
-/// The socket's paths. Whoever is not among `ingest_uids` is refused at each of them.
+/// The paths. Whoever may send no block is refused at each of them.
 pub fn routes(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/blocks", post(take))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(app.config.max_block_bytes.get()))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), only_daemons))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), only_senders))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), correlate))
         .with_state(app)
 }
 
+/// What says who may send.
+const NEXT: &str = "the administrator names daemons' uids in ingest_uids; \
+     over the network it takes the node's own certificate (tenantry-server pki issue node NAME)";
+
 /// Stands before everything: nobody else's bytes are read.
-async fn only_daemons(
+async fn only_senders(
     State(app): State<Arc<App>>,
-    ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
-    Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
-    request: Request,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Extension(correlation_id): Extension<CorrelationId>,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    if uid.is_some_and(|uid| app.config.ingest_uids.contains(&uid)) {
+    if let Some(may_send) = caller.may_send(&app.config) {
+        request.extensions_mut().insert(may_send);
         return next.run(request).await;
     }
-    let detail = match uid {
-        Some(uid) => format!("uid {uid} may not send blocks"),
-        None => "the kernel did not say who calls".to_owned(),
-    };
     let subject = format!("{} {}", request.method(), quoted_path(&request));
-    if let Ok(at) = app.now() {
-        let event =
-            AuditEvent { at, kind: AuditKind::Refused, uid, correlation_id, subject, detail: detail.clone() };
-        if let Err(error) = app.ledger.audit(&event).await {
-            tracing::error!(%error, ?event, "an audit event could not be written");
-        }
-    }
-    Failure::new(StatusCode::FORBIDDEN, detail, "the administrator names daemons' uids in ingest_uids")
-        .into_response()
+    let detail = format!("{caller} may not send blocks");
+    app.refuse(&caller, correlation_id, subject, detail, NEXT).await.into_response()
 }
 
 #[derive(Serialize)]
@@ -66,7 +60,9 @@ struct Reply {
 
 async fn take(
     State(app): State<Arc<App>>,
-    Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Extension(may_send): Extension<MaySend>,
+    Extension(correlation_id): Extension<CorrelationId>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Reply>), Failure> {
     let body = body.map_err(|rejection| match rejection.status() {
@@ -84,7 +80,12 @@ async fn take(
             "set the block aside and report it; daemon and server may be of different releases",
         )
     })?;
-    let taken = app.ledger.ingest(&sent, app.now()?, &correlation_id).await?;
+    if !may_send.covers(&sent.key().node) {
+        let subject = format!("block {}", sent.key());
+        let detail = format!("{caller} may not send blocks of node {}", sent.key().node);
+        return Err(app.refuse(&caller, correlation_id, subject, detail, NEXT).await);
+    }
+    let taken = app.ledger.ingest(&sent, app.now()?, &correlation_id.0).await?;
     tracing::debug!(block = %sent.key(), ?taken, "block");
     match taken {
         Taken::Receipt(receipt @ (Receipt::New | Receipt::Duplicate)) => {

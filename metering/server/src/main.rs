@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod caller;
 mod config;
 mod ingest;
 mod reply;

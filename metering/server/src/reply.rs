@@ -11,11 +11,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tenantry_model::{Clock, WallTime};
-use tenantry_store::{Ledger, StoreError};
+use tenantry_store::{AuditEvent, AuditKind, Ledger, StoreError};
 use tracing::Instrument;
 
+use crate::caller::Caller;
 use crate::config::Config;
-use crate::sockets::Peer;
 
 /// What a request is answered with.
 pub struct App {
@@ -36,6 +36,31 @@ impl App {
             tracing::error!(%error, "the clock cannot be read");
             Failure::unavailable()
         })
+    }
+
+    /// Refuses a caller: an audit event of what he wanted (`subject`), and the reply that says why.
+    pub async fn refuse(
+        &self,
+        caller: &Caller,
+        CorrelationId(correlation_id): CorrelationId,
+        subject: String,
+        detail: String,
+        next: &'static str,
+    ) -> Failure {
+        if let Ok(at) = self.now() {
+            let event = AuditEvent {
+                at,
+                kind: AuditKind::Refused,
+                uid: caller.uid(),
+                correlation_id,
+                subject,
+                detail: detail.clone(),
+            };
+            if let Err(error) = self.ledger.audit(&event).await {
+                tracing::error!(%error, ?event, "an audit event could not be written");
+            }
+        }
+        Failure::new(StatusCode::FORBIDDEN, detail, next)
     }
 }
 
@@ -74,7 +99,7 @@ pub fn quoted_path(request: &Request) -> String {
 /// Gives the request its name, and the log a line about it.
 pub async fn correlate(
     State(app): State<Arc<App>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -84,8 +109,7 @@ pub async fn correlate(
         _ => app.names.next(),
     };
     let path = quoted_path(&request);
-    let span =
-        tracing::info_span!("request", correlation_id = id, uid = peer.0, method = %request.method(), path);
+    let span = tracing::info_span!("request", correlation_id = id, %caller, method = %request.method(), path);
     request.extensions_mut().insert(CorrelationId(id.clone()));
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();

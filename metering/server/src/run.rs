@@ -14,9 +14,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::caller::Caller;
 use crate::config::Config;
 use crate::reply::{App, RequestNames};
-use crate::sockets::{Limited, ListenError, Peer, listen};
+use crate::sockets::{Limited, ListenError, listen};
 use crate::{api, ingest};
 
 /// Open connections to each socket.
@@ -114,7 +115,7 @@ async fn serve(config: Config) -> Result<(), Error> {
 }
 
 async fn serve_socket(listener: Limited, routes: Router, stop: CancellationToken) -> io::Result<()> {
-    axum::serve(listener, routes.into_make_service_with_connect_info::<Peer>())
+    axum::serve(listener, routes.into_make_service_with_connect_info::<Caller>())
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
 }

@@ -18,6 +18,8 @@ use tokio::net::{UnixListener, UnixStream, unix::SocketAddr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
+use crate::caller::Caller;
+
 /// Why a socket cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -171,13 +173,9 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Who is at the other end, by the kernel's word (`SO_PEERCRED`); `None` where it gave none.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub Option<u32>);
-
-impl Connected<IncomingStream<'_, Limited>> for Peer {
+impl Connected<IncomingStream<'_, Limited>> for Caller {
     fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
-        Self(stream.io().stream.peer_cred().ok().map(|peer| peer.uid()))
+        Self::Local(stream.io().stream.peer_cred().ok().map(|peer| peer.uid()))
     }
 }
 
