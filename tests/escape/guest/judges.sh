@@ -77,7 +77,7 @@ value() { sed -n "s/^$2 //p" "$1"; }
 # quiet: waits until nothing of an ended job is under way: no epilog, no outbox entry
 quiet() {
   for _ in {1..300}; do
-    if [ "$(squeue -h | wc -l)" = 3 ] && [ "$(find /run/tenantry/jobs -mindepth 2 -type d | wc -l)" = 3 ] && [ -z "$(ls /var/lib/tenantry/outbox)" ]; then return; fi
+    if [ "$(squeue -h | wc -l)" = 3 ] && [ "$(find /run/tenantry/jobs -mindepth 2 -maxdepth 2 | wc -l)" = 3 ] && [ -z "$(ls /var/lib/tenantry/outbox)" ]; then return; fi
     sleep 0.2
   done
   echo "ended jobs have not left the node: $(squeue -h; find /run/tenantry/jobs -mindepth 2; ls /var/lib/tenantry/outbox)"
