@@ -4,6 +4,7 @@
 ALTER TABLE block ADD COLUMN previous_sha256 BLOB CHECK (length(previous_sha256) = 32);
 ALTER TABLE block ADD COLUMN signer BLOB CHECK (length(signer) = 32);
 ALTER TABLE block ADD COLUMN closed_unix_usec INTEGER; -- by the node's clock
+CREATE INDEX block_boot ON block (boot_id); -- whose a boot is
 
 -- The keys that nodes sign with. A node's first key is taken with its first block; another one is
 -- refused until an administrator trusts it.
