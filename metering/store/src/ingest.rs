@@ -16,10 +16,12 @@ use tenantry_model::block::{BlockHash, Event, Receipt, Subject};
 use tenantry_model::job::{Allocation, Incarnation, Registration};
 use tenantry_model::reading::Reading;
 use tenantry_model::usage::UsageRecord;
+use tenantry_model::window::{UsageWindow, WindowWidth};
 use tenantry_model::{BootId, ClusterName, NodeName, TenantPath, WallTime};
-use tenantry_usage::{Integral, record_of_running};
+use tenantry_usage::{Row, Run as SoFar, record_of_running};
 
-use crate::{AuditEvent, AuditKind, PublicKey, SentBlock, StoreError, column};
+use crate::windows::asks_for_window;
+use crate::{AuditEvent, AuditKind, Filter, PublicKey, SentBlock, StoreError, column};
 
 /// What became of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(crate) struct Arrival<'a> {
     pub sent: &'a SentBlock,
     pub received: WallTime,
     pub correlation_id: &'a str,
+    /// How wide the windows of runs that begin are.
+    pub width: WindowWidth,
 }
 
 /// What must be known of the ledger before a block can be planned, beside what its name tells.
@@ -118,16 +122,25 @@ pub(crate) struct Running {
     pub allocation: Option<Allocation>,
     /// The latest.
     pub reading: Option<Reading>,
-    /// Of all readings so far.
-    pub integral: Option<Integral>,
+    /// What all readings so far add up to, and the windows that have no row yet.
+    pub so_far: Option<SoFar>,
 }
 
 impl Running {
     /// What a reader gets; `None` as long as the job is not told or not read.
     pub fn record(&self) -> Option<UsageRecord> {
         let (registration, reading) = (self.registration.as_ref()?, self.reading.as_ref()?);
-        let integral = self.integral.as_ref()?;
-        Some(record_of_running(registration, self.allocation.as_ref(), reading, integral))
+        let so_far = self.so_far.as_ref()?;
+        Some(record_of_running(registration, self.allocation.as_ref(), reading, so_far.integral()))
+    }
+}
+
+impl Running {
+    /// The windows that have no row yet, as far as they are asked for.
+    pub fn windows(&self, filter: &Filter) -> Vec<UsageWindow> {
+        let told = self.registration.as_ref().zip(self.so_far.as_ref());
+        let pending = told.map(|(registration, so_far)| so_far.pending(registration)).unwrap_or_default();
+        pending.into_iter().filter(|window| asks_for_window(filter, window)).collect()
     }
 }
 
@@ -139,6 +152,7 @@ pub(crate) struct Changes {
     pub trust: Option<PublicKey>,
     pub gaps: Vec<GapRow>,
     pub usage: Vec<UsageRow>,
+    pub windows: Vec<WindowRow>,
     /// Runs' new state; `None` where a run has none any more.
     pub running: BTreeMap<Incarnation, Option<Running>>,
     pub tenants: Vec<TenantRow>,
@@ -167,6 +181,19 @@ pub(crate) struct UsageRow {
     pub record: String,
 }
 
+/// A row of a window of a run.
+#[derive(Debug)]
+pub(crate) struct WindowRow {
+    pub run: Incarnation,
+    /// Of the record that the row belongs to.
+    pub revision: i64,
+    pub number: u32,
+    /// Where the window begins.
+    pub window_unix_usec: i64,
+    /// JSON.
+    pub record: String,
+}
+
 /// A tenant's group as it was last read; an older reading than the ledger's is passed over.
 #[derive(Debug, Serialize)]
 pub(crate) struct TenantRow {
@@ -187,6 +214,7 @@ pub(crate) fn plan(arrival: Arrival<'_>, facts: Facts) -> Result<Changes, StoreE
         trust: None,
         gaps: Vec::new(),
         usage: Vec::new(),
+        windows: Vec::new(),
         running: BTreeMap::new(),
         tenants: Vec::new(),
         audit: Vec::new(),
@@ -255,6 +283,22 @@ impl Plan<'_> {
             read_unix_usec: latest.at.wall.unix_usec(),
             cpu_usage_usec: latest.cpu_usage().map(|time| column("cpu_usage_usec", time.0)).transpose()?,
         });
+        Ok(())
+    }
+
+    fn windows(&mut self, run: &Incarnation, revision: i64, rows: Vec<Row>) -> Result<(), StoreError> {
+        for Row { number, window } in rows {
+            let record = serde_json::to_string(&window)
+                .map_err(|source| StoreError::Unreadable { table: "usage_window", source: source.into() })?;
+            let window_unix_usec = window.window_from.unix_usec();
+            self.changes.windows.push(WindowRow {
+                run: run.clone(),
+                revision,
+                number,
+                window_unix_usec,
+                record,
+            });
+        }
         Ok(())
     }
 

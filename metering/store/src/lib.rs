@@ -37,6 +37,7 @@ mod ingest;
 pub mod postgres;
 mod query;
 mod sqlite;
+mod windows;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,15 +46,16 @@ use tenantry_block::Sealed;
 pub use tenantry_block::{Malformed, PublicKey};
 use tenantry_model::block::Block;
 use tenantry_model::usage::UsageReport;
+use tenantry_model::window::{GroupBy, UsageGroup, WindowWidth};
 use tenantry_model::{NodeName, WallTime};
 
 pub use audit::{AuditEvent, AuditKind};
 pub use error::StoreError;
 pub(crate) use error::{column, sql};
-pub use ingest::Taken;
 use ingest::Arrival;
-pub use query::{Filter, MOST_RECORDS};
+pub use ingest::Taken;
 use postgres::{PostgresLedger, PostgresSettings};
+pub use query::{Filter, MOST_RECORDS, Page};
 use sqlite::SqliteLedger;
 
 /// A block and the bytes it came in.
@@ -94,7 +96,7 @@ impl std::ops::Deref for SentBlock {
 
 /// The ledger. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Ledger(Store);
+pub struct Ledger(Store, WindowWidth);
 
 #[derive(Debug, Clone)]
 enum Store {
@@ -109,7 +111,7 @@ impl Ledger {
     /// # Errors
     /// [`StoreError::Open`], [`StoreError::NewerSchema`], [`StoreError::Migrate`].
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        SqliteLedger::open(path).await.map(|ledger| Self(Store::Sqlite(ledger)))
+        SqliteLedger::open(path).await.map(|ledger| Self(Store::Sqlite(ledger), WindowWidth::HOUR))
     }
 
     /// Connects to the ledger in PostgreSQL: to the primary among its servers, with a synchronous standby.
@@ -118,7 +120,13 @@ impl Ledger {
     /// [`StoreError::NoPrimary`]; [`StoreError::Refused`] where the schema, the roles or the standby are not as
     /// they must be.
     pub async fn connect(settings: &PostgresSettings) -> Result<Self, StoreError> {
-        PostgresLedger::connect(settings).await.map(|ledger| Self(Store::Postgres(ledger)))
+        PostgresLedger::connect(settings).await.map(|ledger| Self(Store::Postgres(ledger), WindowWidth::HOUR))
+    }
+
+    /// With windows of another width than an hour: those of runs that begin from now on.
+    #[must_use]
+    pub fn with_windows(self, width: WindowWidth) -> Self {
+        Self(self.0, width)
     }
 
     /// Makes days' partitions ahead, where the ledger has partitions, and says how many were missing. To be called
@@ -149,14 +157,15 @@ impl Ledger {
         received: WallTime,
         correlation_id: &str,
     ) -> Result<Taken, StoreError> {
-        let (store, sent, correlation_id) = (self.0.clone(), sent.clone(), correlation_id.to_owned());
+        let (Self(store, width), sent, correlation_id) =
+            (self.clone(), sent.clone(), correlation_id.to_owned());
         // A task of its own: the sender may go away in the middle, and a transaction that is dropped while
         // it begins leaves the connection unusable.
         let taken = tokio::spawn(async move {
-            let arrival = Arrival { sent: &sent, received, correlation_id: &correlation_id };
+            let arrival = Arrival { sent: &sent, received, correlation_id: &correlation_id, width };
             match &store {
                 Store::Sqlite(ledger) => ledger.take(arrival).await,
-            Store::Postgres(ledger) => ledger.take(arrival).await,
+                Store::Postgres(ledger) => ledger.take(arrival).await,
             }
         });
         taken.await.map_err(|source| StoreError::Task { source })?
@@ -208,6 +217,40 @@ impl Ledger {
             Store::Sqlite(ledger) => ledger.usage(filter).await,
             Store::Postgres(ledger) => ledger.usage(filter).await,
         }
+    }
+
+    /// Usage by windows, a page of up to `limit` rows after the row `after`: written rows in the order they were
+    /// written, so that what comes meanwhile stands on a later page; then, on the last page, what running jobs used
+    /// in windows that have no row yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`], [`StoreError::Unreadable`].
+    pub async fn windows(&self, filter: &Filter, after: i64, limit: u32) -> Result<Page, StoreError> {
+        let (rows, pending) = match &self.0 {
+            Store::Sqlite(ledger) => ledger.windows(filter, after, limit).await?,
+            Store::Postgres(ledger) => ledger.windows(filter, after, limit).await?,
+        };
+        let mut rows = windows::windows(&rows)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if rows.len() > limit {
+            rows.truncate(limit);
+            let next = rows.last().map(|(id, _)| *id);
+            return Ok(Page { windows: rows.into_iter().map(|(_, window)| window).collect(), next });
+        }
+        let written = rows.into_iter().map(|(_, window)| window);
+        Ok(Page { windows: written.chain(pending).collect(), next: None })
+    }
+
+    /// Usage by windows, added up by what rows have in common; running jobs' windows are in it.
+    ///
+    /// # Errors
+    /// [`StoreError::TooMany`], [`StoreError::Sql`], [`StoreError::Unreadable`].
+    pub async fn groups(&self, filter: &Filter, by: &[GroupBy]) -> Result<Vec<UsageGroup>, StoreError> {
+        let (rows, pending) = match &self.0 {
+            Store::Sqlite(ledger) => ledger.groups(filter, by).await?,
+            Store::Postgres(ledger) => ledger.groups(filter, by).await?,
+        };
+        windows::groups(&rows, &pending, by)
     }
 
     /// The latest audit events, oldest first, `most` of them.

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use tenantry_model::block::BlockHash;
 use tenantry_model::usage::{Gap, TenantCounter, UsageRecord};
+use tenantry_model::window::UsageWindow;
 use tenantry_model::{JobId, TenantPath, Usec, WallTime};
 
 use crate::error::unreadable;
@@ -18,8 +19,23 @@ pub struct Filter {
     pub tenant: Option<TenantPath>,
     /// Slurm's job id: all its runs, on all nodes.
     pub job: Option<JobId>,
-    /// The jobs' owner.
+    /// The jobs' owner, whom the caller may ask for.
     pub uid: Option<u32>,
+    /// The jobs' owner, by name or uid.
+    pub user: Option<String>,
+    /// Runs that had not ended then; windows that begin then or later.
+    pub from: Option<WallTime>,
+    /// Runs that had begun before; windows that begin before.
+    pub to: Option<WallTime>,
+}
+
+/// Rows of windows, and where the next page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// In the order they were written; at last, on the last page, those of running jobs that have no row yet.
+    pub windows: Vec<UsageWindow>,
+    /// After which row the next page begins; `None`: this is the last.
+    pub next: Option<i64>,
 }
 
 /// Rows of `audit_event`: time, kind, uid, correlation id, subject, detail.
@@ -80,4 +96,3 @@ pub(crate) fn parse_json<T: DeserializeOwned>(
 pub(crate) fn parse_record(table: &'static str, text: &str) -> Result<UsageRecord, StoreError> {
     serde_json::from_str(text).map_err(|error| unreadable(table, error))
 }
-

@@ -77,7 +77,10 @@ async fn an_exact_end_follows_an_estimated_one_as_a_revision_and_not_the_other_w
     );
     // Every revision is kept.
     let expected = [(1, "gap", None), (2, "estimated", Some(30)), (3, "exact", Some(42))];
-    assert_eq!(it.revisions().await, expected.map(|(revision, quality, cpu)| (revision, quality.to_owned(), cpu)));
+    assert_eq!(
+        it.revisions().await,
+        expected.map(|(revision, quality, cpu)| (revision, quality.to_owned(), cpu))
+    );
 }
 
 #[tokio::test]

@@ -92,7 +92,8 @@ async fn trap_1_a_duplicate_is_acknowledged_only_when_the_standby_has_what_it_re
     standby_is_gone(&cluster).await;
     // The idempotent insert writes nothing, so it waits for nothing: the sender hears "duplicate" of a block that
     // may be on one disk only.
-    let resent = sqlx::query("INSERT INTO public.naive VALUES (1) ON CONFLICT DO NOTHING").execute(&mut naive);
+    let resent =
+        sqlx::query("INSERT INTO public.naive VALUES (1) ON CONFLICT DO NOTHING").execute(&mut naive);
     timeout(Duration::from_secs(1), resent).await.expect("the naive way answers at once").unwrap();
     let resent = take(&ledger, &heartbeat("n1", 1)).await;
     assert!(matches!(resent, Err(StoreError::Patience { .. })), "{resent:?}");
@@ -122,7 +123,9 @@ async fn trap_2_a_commit_whose_wait_was_cancelled_is_not_acknowledged() {
     standby_is_gone(&cluster).await;
 
     let waiting =
-        tokio::spawn(async move { sqlx::query("INSERT INTO public.naive VALUES (1)").execute(&mut naive).await });
+        tokio::spawn(
+            async move { sqlx::query("INSERT INTO public.naive VALUES (1)").execute(&mut naive).await },
+        );
     // statement_timeout does not bound it.
     sleep(Duration::from_millis(800)).await;
     assert!(!waiting.is_finished(), "the commit did not wait");
@@ -149,7 +152,8 @@ async fn trap_3_the_primary_is_found_among_the_hosts_and_a_standby_is_never_take
     let [primary, standby] = &cluster.hosts[..] else { panic!("two hosts") };
     // sqlx connects to a standby, and reads from it, without a word.
     let mut naive = cluster.connect(standby, "postgres", "postgres").await.unwrap();
-    let standing: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut naive).await.unwrap();
+    let standing: bool =
+        sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut naive).await.unwrap();
     assert!(standing);
     let mut settings = database.settings.clone();
     settings.hosts = vec![standby.clone(), primary.clone()];
@@ -157,7 +161,10 @@ async fn trap_3_the_primary_is_found_among_the_hosts_and_a_standby_is_never_take
     assert_eq!(take(&ledger, &heartbeat("n1", 2)).await.unwrap(), NEW);
     settings.hosts = vec![standby.clone()];
     let refused = Ledger::connect(&settings).await.unwrap_err();
-    assert!(matches!(&refused, StoreError::NoPrimary { tried } if tried.contains("is a standby")), "{refused}");
+    assert!(
+        matches!(&refused, StoreError::NoPrimary { tried } if tried.contains("is a standby")),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -196,10 +203,13 @@ async fn trap_6_the_writer_needs_no_right_on_any_table() {
     }
     let mut writer = database.connect("meter_writer").await.unwrap();
     // The naive way: a table with row level security takes no COPY, and naming a conflict's columns wants SELECT.
-    let copied = writer.copy_in_raw("COPY public.naive FROM STDIN").await.map(|_| ()).unwrap_err().to_string();
+    let copied =
+        writer.copy_in_raw("COPY public.naive FROM STDIN").await.map(|_| ()).unwrap_err().to_string();
     assert!(copied.contains("row-level security"), "{copied}");
     let mut writer = database.connect("meter_writer").await.unwrap();
-    let inserted = sqlx::query("INSERT INTO public.naive VALUES (1) ON CONFLICT (n) DO NOTHING").execute(&mut writer).await;
+    let inserted = sqlx::query("INSERT INTO public.naive VALUES (1) ON CONFLICT (n) DO NOTHING")
+        .execute(&mut writer)
+        .await;
     assert!(inserted.unwrap_err().to_string().contains("permission denied"));
     execute(&mut db, "DROP TABLE public.naive").await;
     // Ours: no right but to call functions.
@@ -235,7 +245,10 @@ async fn several_servers_share_a_ledger_and_each_block_counts_once() {
                         end(u32::try_from(100 + sequence).unwrap(), 5_000, 42),
                     ];
                     loop {
-                        match ledger.ingest(&sent(sequence, entries.clone()), moment(60_000_000).wall, "test").await {
+                        match ledger
+                            .ingest(&sent(sequence, entries.clone()), moment(60_000_000).wall, "test")
+                            .await
+                        {
                             Ok(receipt) => break taken.push(receipt),
                             Err(StoreError::Contended) => {}
                             Err(error) => panic!("{error:?}"),
@@ -257,7 +270,9 @@ async fn several_servers_share_a_ledger_and_each_block_counts_once() {
     let cpu = report.usage.iter().find(|record| record.job_id.0 == 1).unwrap().cpu_usage_usec.unwrap();
     assert_eq!(cpu.0, 30);
     let audited = ledger.audit_events(1_000).await.unwrap();
-    assert!(audited.iter().all(|event| [AuditKind::KeyTrusted, AuditKind::ChainBroken].contains(&event.kind)));
+    assert!(
+        audited.iter().all(|event| [AuditKind::KeyTrusted, AuditKind::ChainBroken].contains(&event.kind))
+    );
 }
 
 #[tokio::test]
@@ -293,7 +308,11 @@ async fn what_is_not_as_it_must_be_is_refused_at_the_start_with_what_to_do() {
 
     let mut local = database.superuser().await;
     let name = &database.settings.database;
-    execute(&mut local, &format!("ALTER ROLE meter_writer IN DATABASE {name} SET synchronous_commit = local")).await;
+    execute(
+        &mut local,
+        &format!("ALTER ROLE meter_writer IN DATABASE {name} SET synchronous_commit = local"),
+    )
+    .await;
     let said = refused(database.settings.clone()).await;
     assert!(said.contains("synchronous_commit is local"), "{said}");
     let mut nowhere = database.settings.clone();
@@ -350,8 +369,10 @@ async fn a_tenants_login_sees_its_tenants_usage_and_nothing_else() {
     }
     execute(&mut db, &format!("SET SESSION AUTHORIZATION {name}_acme")).await;
     // A function of the tenant's own is not asked before the view's condition: it would see what it may not.
-    let seen: Vec<(String,)> =
-        sqlx::query_as("SELECT tenant FROM billing.my_usage ORDER BY tenant").fetch_all(&mut db).await.unwrap();
+    let seen: Vec<(String,)> = sqlx::query_as("SELECT tenant FROM billing.my_usage ORDER BY tenant")
+        .fetch_all(&mut db)
+        .await
+        .unwrap();
     let seen: Vec<_> = seen.iter().map(|(tenant,)| tenant.as_str()).collect();
     assert_eq!(seen, ["acme", "acme/physics"]);
     let refused = sqlx::query("SELECT record FROM billing.usage").execute(&mut db).await.unwrap_err();

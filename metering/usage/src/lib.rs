@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod counted;
+pub mod csv;
 mod integral;
 mod run;
 mod totals;

@@ -111,6 +111,48 @@ COMMENT ON COLUMN meter.usage.tenant IS 'Who pays; NULL for a refused job';
 COMMENT ON COLUMN meter.usage.uid IS 'The job''s owner';
 COMMENT ON COLUMN meter.usage.record IS 'What a reader gets; a figure''s name ends with its unit, and what was not measured is null';
 
+CREATE SEQUENCE meter.usage_window_id;
+CREATE TABLE meter.usage_window (
+    id                  bigint  NOT NULL DEFAULT nextval('meter.usage_window_id'),
+    job_id              bigint  NOT NULL,
+    node                text    NOT NULL,
+    boot_id             text    NOT NULL,
+    began_unix_usec     bigint  NOT NULL,
+    cluster             text,
+    revision            bigint  NOT NULL CHECK (revision >= 1),
+    number              bigint  NOT NULL CHECK (number >= 1),
+    window_unix_usec    bigint  NOT NULL,
+    received_unix_usec  bigint  NOT NULL,
+    block_boot          integer NOT NULL,
+    block_sequence      bigint  NOT NULL,
+    tenant              text,
+    uid                 bigint  NOT NULL,
+    record              jsonb   NOT NULL CHECK (jsonb_typeof(record) = 'object')
+) PARTITION BY RANGE (received_unix_usec);
+CREATE INDEX usage_window_of_id ON meter.usage_window (id);
+CREATE INDEX usage_window_of_time ON meter.usage_window (window_unix_usec);
+CREATE INDEX usage_window_of_tenant ON meter.usage_window (tenant, window_unix_usec);
+CREATE INDEX usage_window_of_uid ON meter.usage_window (uid, window_unix_usec);
+CREATE UNIQUE INDEX usage_window_row
+    ON meter.usage_window (job_id, node, boot_id, began_unix_usec, cluster, revision, number, received_unix_usec) NULLS NOT DISTINCT;
+CREATE TABLE meter.usage_window_default PARTITION OF meter.usage_window DEFAULT;
+COMMENT ON TABLE meter.usage_window IS 'Usage by windows of time, by the day the row came: a run''s rows add up to its record, and what becomes known later is a row of its own';
+COMMENT ON COLUMN meter.usage_window.id IS 'Grows with each row';
+COMMENT ON COLUMN meter.usage_window.job_id IS 'Slurm''s job id';
+COMMENT ON COLUMN meter.usage_window.node IS 'Slurm''s node';
+COMMENT ON COLUMN meter.usage_window.boot_id IS 'The boot the job ran in';
+COMMENT ON COLUMN meter.usage_window.began_unix_usec IS 'When its prolog began, by the node''s clock, in microseconds since 1970';
+COMMENT ON COLUMN meter.usage_window.cluster IS 'Slurm''s cluster; NULL where slurmd did not say';
+COMMENT ON COLUMN meter.usage_window.revision IS 'Of the run''s record; rows of 2 and later are differences';
+COMMENT ON COLUMN meter.usage_window.number IS '1, 2, 3, ... within the revision';
+COMMENT ON COLUMN meter.usage_window.window_unix_usec IS 'Where the window begins, in microseconds since 1970';
+COMMENT ON COLUMN meter.usage_window.received_unix_usec IS 'When it came, by the server''s clock, in microseconds since 1970';
+COMMENT ON COLUMN meter.usage_window.block_boot IS 'The block with which the row became due: its boot';
+COMMENT ON COLUMN meter.usage_window.block_sequence IS 'The block with which the row became due: its sequence';
+COMMENT ON COLUMN meter.usage_window.tenant IS 'Who pays; NULL for a refused job';
+COMMENT ON COLUMN meter.usage_window.uid IS 'The job''s owner';
+COMMENT ON COLUMN meter.usage_window.record IS 'What a reader gets; a figure''s name ends with its unit, and what was not measured is null';
+
 CREATE TABLE meter.gap (
     gap                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     node                text    NOT NULL,
@@ -251,14 +293,14 @@ DO $$
 DECLARE
     evidence text;
 BEGIN
-    FOREACH evidence IN ARRAY ARRAY['boot', 'block_name', 'block', 'usage_name', 'usage', 'gap', 'audit_event', 'node_key'] LOOP
+    FOREACH evidence IN ARRAY ARRAY['boot', 'block_name', 'block', 'usage_name', 'usage', 'usage_window', 'gap', 'audit_event', 'node_key'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE UPDATE OR DELETE ON meter.%I FOR EACH ROW EXECUTE FUNCTION meter.refuse_change()',
                        evidence || '_is_not_changed', evidence);
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON meter.%I FOR EACH STATEMENT EXECUTE FUNCTION meter.refuse_change()',
                        evidence || '_is_not_emptied', evidence);
     END LOOP;
     -- A parent's TRUNCATE trigger does not stand for its partitions.
-    FOREACH evidence IN ARRAY ARRAY['block_default', 'usage_default'] LOOP
+    FOREACH evidence IN ARRAY ARRAY['block_default', 'usage_default', 'usage_window_default'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON meter.%I FOR EACH STATEMENT EXECUTE FUNCTION meter.refuse_change()',
                        evidence || '_is_not_emptied', evidence);
     END LOOP;

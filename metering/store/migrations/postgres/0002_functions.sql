@@ -102,7 +102,7 @@ CREATE FUNCTION meter.take(
     p_boot_id text, p_sequence bigint, p_sha256 bytea, p_payload bytea,
     p_previous bytea, p_signer bytea, p_closed bigint, p_correlation_id text,
     p_trust boolean, p_running bytea,
-    p_kept jsonb, p_gone jsonb, p_usage jsonb, p_gaps jsonb, p_tenants jsonb, p_audit jsonb)
+    p_kept jsonb, p_gone jsonb, p_usage jsonb, p_windows jsonb, p_gaps jsonb, p_tenants jsonb, p_audit jsonb)
 RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -159,6 +159,15 @@ BEGIN
                    v_boot, p_sequence, record ->> 'tenant', (record ->> 'uid')::bigint, record
             FROM jsonb_to_recordset(p_usage)
                  AS u (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint, record jsonb);
+    END IF;
+    IF p_windows IS NOT NULL THEN
+        INSERT INTO meter.usage_window (job_id, node, boot_id, began_unix_usec, cluster, revision, number, window_unix_usec,
+                                        received_unix_usec, block_boot, block_sequence, tenant, uid, record)
+            SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, number, window_unix_usec,
+                   p_received, v_boot, p_sequence, record ->> 'tenant', (record ->> 'uid')::bigint, record
+            FROM jsonb_to_recordset(p_windows)
+                 AS w (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint,
+                       number bigint, window_unix_usec bigint, record jsonb);
     END IF;
     IF p_gaps IS NOT NULL THEN
         INSERT INTO meter.gap (node, boot_id, reason, from_unix_usec, to_unix_usec, from_boottime_usec, to_boottime_usec,
@@ -238,12 +247,14 @@ BEGIN
     END IF;
     PERFORM set_config('tenantry.migration', 'on', true);
     FOR v_i IN 1 .. p_days LOOP
-        FOREACH v_table IN ARRAY ARRAY['block', 'usage'] LOOP
+        FOREACH v_table IN ARRAY ARRAY['block', 'usage', 'usage_window'] LOOP
             v_name := v_table || to_char(to_timestamp(v_day / 1000000) AT TIME ZONE 'UTC', '_YYYYMMDD');
             IF to_regclass('meter.' || v_name) IS NULL
                AND NOT EXISTS (SELECT FROM meter.block_default WHERE v_table = 'block'
                                AND received_unix_usec >= v_day AND received_unix_usec < v_day + 86400000000)
                AND NOT EXISTS (SELECT FROM meter.usage_default WHERE v_table = 'usage'
+                               AND received_unix_usec >= v_day AND received_unix_usec < v_day + 86400000000)
+               AND NOT EXISTS (SELECT FROM meter.usage_window_default WHERE v_table = 'usage_window'
                                AND received_unix_usec >= v_day AND received_unix_usec < v_day + 86400000000)
             THEN
                 EXECUTE format('CREATE TABLE meter.%I PARTITION OF meter.%I FOR VALUES FROM (%s) TO (%s)',
@@ -317,6 +328,35 @@ CREATE VIEW billing.usage AS
           AND later.revision > latest.revision);
 COMMENT ON VIEW billing.usage IS 'Ended runs by their latest revision; names end with the unit, NULL where nothing was measured';
 
+CREATE VIEW billing.usage_window AS
+    SELECT id, cluster, node, boot_id, job_id, began_unix_usec, revision, number, window_unix_usec, received_unix_usec,
+           block_boot, block_sequence, tenant, uid, record ->> 'account' AS account, record ->> 'user' AS user_name,
+           record ->> 'quality' AS quality, (record ->> 'correction')::boolean AS correction,
+           (record ->> 'elapsed_usec')::bigint AS elapsed_usec,
+           (record ->> 'cpu_usage_usec')::bigint AS cpu_usage_usec,
+           (record ->> 'memory_byte_seconds')::bigint AS memory_byte_seconds,
+           (record ->> 'io_read_bytes')::bigint AS io_read_bytes,
+           (record ->> 'io_write_bytes')::bigint AS io_write_bytes,
+           (record ->> 'network_receive_bytes')::bigint AS network_receive_bytes,
+           (record ->> 'network_transmit_bytes')::bigint AS network_transmit_bytes,
+           (record ->> 'allocated_cpu_usec')::bigint AS allocated_cpu_usec,
+           (record ->> 'allocated_memory_byte_seconds')::bigint AS allocated_memory_byte_seconds,
+           record
+    FROM meter.usage_window;
+COMMENT ON VIEW billing.usage_window IS 'Usage by windows of time; names end with the unit, NULL where nothing was measured';
+
+-- Made of the rows each time it is asked, and nothing of its own.
+CREATE VIEW billing.usage_by_tenant_and_day AS
+    SELECT tenant, (to_timestamp(window_unix_usec / 1000000) AT TIME ZONE 'UTC')::date AS day, count(*) AS windows,
+           sum(elapsed_usec) AS elapsed_usec, sum(cpu_usage_usec) AS cpu_usage_usec,
+           sum(memory_byte_seconds) AS memory_byte_seconds,
+           sum(io_read_bytes) AS io_read_bytes, sum(io_write_bytes) AS io_write_bytes,
+           sum(network_receive_bytes) AS network_receive_bytes, sum(network_transmit_bytes) AS network_transmit_bytes,
+           sum(allocated_cpu_usec) AS allocated_cpu_usec,
+           sum(allocated_memory_byte_seconds) AS allocated_memory_byte_seconds
+    FROM billing.usage_window GROUP BY tenant, day;
+COMMENT ON VIEW billing.usage_by_tenant_and_day IS 'Sums of windows'' rows, per tenant and UTC day';
+
 CREATE VIEW billing.running_job AS SELECT * FROM meter.running_job;
 COMMENT ON VIEW billing.running_job IS 'Running jobs, and which node''s state has their figures';
 CREATE VIEW billing.node_running AS SELECT * FROM meter.node_running;
@@ -360,13 +400,17 @@ BEGIN
                coalesce((SELECT min(col_description(format('meter.%I', t.table_name)::regclass, t.ordinal_position::integer))
                          FROM information_schema.columns t
                          WHERE t.table_schema = 'meter' AND t.column_name = c.column_name
-                           AND t.table_name IN ('usage', 'block', 'block_name', 'boot', 'gap', 'audit_event', 'running_job',
+                           AND t.table_name IN ('usage', 'usage_window', 'block', 'block_name', 'boot', 'gap', 'audit_event', 'running_job',
                                                 'node_running', 'tenant_counter')),
-                        CASE WHEN c.column_name ~ '_mib_seconds' THEN 'In MiB x seconds; NULL where it was not measured'
+                        CASE WHEN c.column_name ~ '_byte_seconds$' THEN 'In bytes x seconds; NULL where it was not measured'
+                             WHEN c.column_name ~ '_mib_seconds' THEN 'In MiB x seconds; NULL where it was not measured'
                              WHEN c.column_name ~ '_usec$' THEN 'In microseconds; NULL where it was not measured'
                              WHEN c.column_name ~ '_bytes$' THEN 'In bytes; NULL where it was not measured'
                              WHEN c.column_name = 'allocated_cpus' THEN 'CPUs that Slurm allocated on the node'
-                             WHEN c.column_name = 'quality' THEN 'exact, estimated, gap'
+                             WHEN c.column_name = 'quality' THEN 'exact, interpolated, estimated, gap'
+                             WHEN c.column_name = 'correction' THEN 'Whether the row is a difference to earlier ones'
+                             WHEN c.column_name = 'day' THEN 'In UTC'
+                             WHEN c.column_name = 'windows' THEN 'How many rows'
                              WHEN c.column_name = 'user_name' THEN 'The owner''s name'
                              ELSE 'Slurm''s ' || c.column_name END) AS text
         FROM information_schema.columns c WHERE c.table_schema = 'billing'
@@ -386,5 +430,5 @@ GRANT EXECUTE ON FUNCTION meter.facts, meter.take, meter.answer, meter.audit, me
     meter.schema_version, meter.warn TO meter_writer;
 GRANT EXECUTE ON FUNCTION meter.schema_version TO billing_reader;
 GRANT SELECT ON billing.block, billing.usage_revision, billing.usage, billing.running_job, billing.node_running,
-    billing.tenant_counter, billing.gap, billing.audit_event TO billing_reader;
+    billing.usage_window, billing.usage_by_tenant_and_day, billing.tenant_counter, billing.gap, billing.audit_event TO billing_reader;
 GRANT SELECT ON billing.my_usage TO meter_tenant;

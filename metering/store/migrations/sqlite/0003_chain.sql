@@ -48,7 +48,7 @@ CREATE TABLE running_job (
     registration    TEXT CHECK (json_valid(registration)), -- NULL: its readings came first
     allocation      TEXT CHECK (json_valid(allocation)),   -- NULL: not known yet
     reading         TEXT CHECK (json_valid(reading)),      -- the latest; NULL: none yet
-    integral        TEXT CHECK (json_valid(integral)),     -- of all readings so far
+    integral        TEXT CHECK (json_valid(integral)),     -- of all readings so far, and the windows that have no row yet
     record          TEXT CHECK (json_valid(record)),       -- what a reader gets
     tenant          TEXT    AS (record ->> 'tenant'),
     uid             INTEGER AS (record ->> 'uid')

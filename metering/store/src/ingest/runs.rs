@@ -5,7 +5,7 @@ use tenantry_model::job::{Incarnation, JobEnd, Quality};
 use tenantry_model::reading::Reading;
 use tenantry_model::usage::UsageRecord;
 use tenantry_model::{BootId, Moment, Usec};
-use tenantry_usage::{Integral, record_of_end};
+use tenantry_usage::{Run as SoFar, corrections, record_of_end};
 
 use super::{Plan, Running, UsageRow, run_name};
 use crate::{AuditKind, StoreError, column};
@@ -34,6 +34,8 @@ impl Plan<'_> {
         for (metric, figure) in readings.iter().flat_map(|reading| reading.counters.iter()) {
             column(metric.info().key, figure)?;
         }
+        let width = self.arrival.width;
+        let sequence = self.arrival.sent.key().sequence;
         let mut running = self.take_running(run);
         for reading in readings {
             let later =
@@ -41,14 +43,19 @@ impl Plan<'_> {
             if !later {
                 continue;
             }
-            // A run whose registration has not come begins where it is first read.
-            let integral = running.integral.take().unwrap_or_else(|| {
-                Integral::new(
-                    running.registration.as_ref().map_or(reading.at, |registration| registration.began),
-                )
+            let registration = running.registration.as_ref();
+            let so_far = running.so_far.get_or_insert_with(|| match registration {
+                Some(registration) => SoFar::new(registration.began, width),
+                None => SoFar::first_read(run.began, reading.at, width),
             });
-            running.integral = Some(integral.with(reading));
+            so_far.read(reading, sequence);
             running.reading = Some(reading.clone());
+        }
+        let told = running.registration.as_ref().zip(running.reading.as_ref());
+        if let (Some((registration, last)), Some(so_far)) = (told, running.so_far.as_mut()) {
+            so_far.pass(registration, running.allocation.as_ref(), last.at, sequence);
+            let due = so_far.due(registration, last.at.wall);
+            self.windows(run, 1, due)?;
         }
         self.keep(run, running);
         Ok(())
@@ -63,8 +70,8 @@ impl Plan<'_> {
             return Ok(());
         }
         let Some((revision, kept)) = self.facts.runs.get_mut(run).and_then(|run| run.latest.clone()) else {
-            let integral = self.take_running(run).integral;
-            self.record(run, 1, record_of_end(end, integral))?;
+            let so_far = self.take_running(run).so_far;
+            self.first_end(end, so_far)?;
             self.changes.running.insert(run.clone(), None);
             return Ok(());
         };
@@ -89,7 +96,9 @@ impl Plan<'_> {
             self.audit(AuditKind::EndConflict, subject, detail);
             return Ok(());
         }
-        self.record(run, revision.saturating_add(1), record)?;
+        let revision = revision.saturating_add(1);
+        self.windows(run, revision, corrections(&kept, end, self.arrival.width, self.sequence_in(run)))?;
+        self.record(run, revision, record)?;
         self.audit(AuditKind::EndCorrected, subject, detail);
         Ok(())
     }
@@ -109,7 +118,7 @@ impl Plan<'_> {
         let of_boot = self.facts.runs.keys().filter(|run| run.boot_id == *boot_id);
         for run in of_boot.cloned().collect::<Vec<_>>() {
             let state = self.facts.runs.entry(run.clone()).or_default();
-            let Some(Running { registration: Some(registration), allocation, reading, integral }) =
+            let Some(Running { registration: Some(registration), allocation, reading, so_far }) =
                 state.running.take()
             else {
                 continue;
@@ -121,7 +130,7 @@ impl Plan<'_> {
             let end =
                 JobEnd { registration, allocation, reading, steps: None, ended, quality, unmeasured_usec };
             if state.latest.is_none() {
-                self.record(&run, 1, record_of_end(&end, integral))?;
+                self.first_end(&end, so_far)?;
                 let detail = format!("its node went down between {} and its next boot", last.wall);
                 self.audit(AuditKind::EndEstimated, run_name(&run), detail);
             }
@@ -135,7 +144,8 @@ impl Plan<'_> {
         let foreign = self.facts.foreign.contains(&run.boot_id);
         let subject = run_name(run);
         if foreign && !self.changes.audit.iter().any(|event| event.subject == subject) {
-            let detail = format!("block {} speaks of it, and its boot is another node's", self.arrival.sent.key());
+            let detail =
+                format!("block {} speaks of it, and its boot is another node's", self.arrival.sent.key());
             self.audit(AuditKind::ForeignRun, subject, detail);
         }
         foreign
@@ -152,6 +162,21 @@ impl Plan<'_> {
     fn keep(&mut self, run: &Incarnation, running: Running) {
         self.facts.runs.entry(run.clone()).or_default().running = Some(running.clone());
         self.changes.running.insert(run.clone(), Some(running));
+    }
+
+    /// A run's record, and the rows of its windows that were not due before.
+    fn first_end(&mut self, end: &JobEnd, so_far: Option<SoFar>) -> Result<(), StoreError> {
+        let run = &end.registration.incarnation;
+        let so_far = so_far.unwrap_or_else(|| SoFar::new(end.registration.began, self.arrival.width));
+        let (record, rows) = so_far.end(end, self.sequence_in(run));
+        self.windows(run, 1, rows)?;
+        self.record(run, 1, record)
+    }
+
+    /// The block's sequence, where it is of the run's boot.
+    fn sequence_in(&self, run: &Incarnation) -> Option<u64> {
+        let key = self.arrival.sent.key();
+        (key.boot_id == run.boot_id).then_some(key.sequence)
     }
 
     fn record(&mut self, run: &Incarnation, revision: i64, record: UsageRecord) -> Result<(), StoreError> {

@@ -37,9 +37,10 @@ pub(super) async fn gather(db: &mut PgConnection, sent: &SentBlock) -> Result<Kn
     let (key, wanted) = (sent.key(), Wanted::by(sent));
     // In the order of their places: answers name them by it.
     let runs: Vec<&Incarnation> = wanted.runs.iter().collect();
-    let (before_boot, before_sequence) = wanted.boot_before.as_ref().map_or((None, None), |(boot, sequence)| {
-        (Some(boot.as_str()), Some(*sequence))
-    });
+    let (before_boot, before_sequence) = wanted
+        .boot_before
+        .as_ref()
+        .map_or((None, None), |(boot, sequence)| (Some(boot.as_str()), Some(*sequence)));
     let row: Row = sqlx::query_as(
         "SELECT version, known, trusted, before_sequence, before_sha256, before_closed, boot_before_sha256, \
                 foreign_boots, running, revisions::text \

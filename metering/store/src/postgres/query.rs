@@ -4,12 +4,18 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Postgres, QueryBuilder};
 use tenantry_model::TenantPath;
 use tenantry_model::usage::{UsageRecord, UsageReport};
+use tenantry_model::window::{GroupBy, UsageWindow};
 
 use super::{PostgresLedger, state};
+use crate::ingest::Running;
 use crate::query::{
     AuditRow, Filter, GapColumns, MOST_RECORDS, TenantColumns, audit_event, gap, parse_record, tenant_counter,
 };
+use crate::windows::{Bound, Dialect, Statement, asks_for_record, page, sums};
 use crate::{AuditEvent, StoreError, sql};
+
+/// Rows as texts of JSON, and windows of running jobs.
+type Answer = (Vec<String>, Vec<UsageWindow>);
 
 impl PostgresLedger {
     pub async fn usage(&self, filter: &Filter) -> Result<UsageReport, StoreError> {
@@ -25,7 +31,7 @@ impl PostgresLedger {
             return Err(StoreError::TooMany);
         }
         usage.sort_by(|one, other| place(one).cmp(&place(other)));
-        let tenants = if filter.job.is_some() || filter.uid.is_some() {
+        let tenants = if filter.job.is_some() || filter.uid.is_some() || filter.user.is_some() {
             Vec::new()
         } else {
             let mut query = QueryBuilder::new(
@@ -53,6 +59,34 @@ impl PostgresLedger {
         Ok(UsageReport { usage, tenants, gaps })
     }
 
+    /// Rows, and the windows of running jobs that have none, in one snapshot.
+    pub async fn windows(&self, filter: &Filter, after: i64, limit: u32) -> Result<Answer, StoreError> {
+        self.answer(&page(Dialect::Postgres, filter, after, limit), filter).await
+    }
+
+    pub async fn groups(&self, filter: &Filter, by: &[GroupBy]) -> Result<Answer, StoreError> {
+        self.answer(&sums(Dialect::Postgres, filter, by), filter).await
+    }
+
+    async fn answer(&self, statement: &Statement, filter: &Filter) -> Result<Answer, StoreError> {
+        let mut db = self.readers.acquire().await?;
+        let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            .execute(&mut *snapshot)
+            .await
+            .map_err(sql("begin to read"))?;
+        let mut query = sqlx::query_scalar(&statement.text);
+        for value in &statement.values {
+            query = match value {
+                Bound::Text(text) => query.bind(text),
+                Bound::Int(number) => query.bind(number),
+            };
+        }
+        let rows = query.fetch_all(&mut *snapshot).await.map_err(sql("read usage by windows"))?;
+        let running = jobs(&mut snapshot, filter).await?;
+        Ok((rows, running.iter().flat_map(|running| running.windows(filter)).collect()))
+    }
+
     pub async fn audit_events(&self, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
         let mut db = self.readers.acquire().await?;
         let mut rows: Vec<AuditRow> = sqlx::query_as(
@@ -76,6 +110,19 @@ fn place(record: &UsageRecord) -> impl Ord + '_ {
 async fn ended(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<UsageRecord>, StoreError> {
     let mut query = QueryBuilder::new("SELECT record::text FROM billing.usage WHERE true");
     restrict(&mut query, filter);
+    if let Some(to) = filter.to {
+        query.push(" AND began_unix_usec < ").push_bind(to.unix_usec());
+    }
+    if let Some(from) = filter.from {
+        // Times in a record are texts of one length.
+        query.push(" AND (record ->> 'ended') COLLATE \"C\" > ").push_bind(from.to_string());
+    }
+    if let Some(user) = &filter.user {
+        match user.parse::<u32>() {
+            Ok(uid) => query.push(" AND uid = ").push_bind(i64::from(uid)),
+            Err(_) => query.push(" AND user_name = ").push_bind(user.clone()),
+        };
+    }
     query.push(" LIMIT ").push_bind(i64::from(MOST_RECORDS).saturating_add(1));
     let records: Vec<String> =
         query.build_query_scalar().fetch_all(snapshot).await.map_err(sql("read usage"))?;
@@ -84,6 +131,12 @@ async fn ended(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<Usage
 
 /// The states of those nodes that have a job in question, and of them the jobs in question.
 async fn running(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<UsageRecord>, StoreError> {
+    let running = jobs(snapshot, filter).await?;
+    let records = running.iter().filter_map(Running::record);
+    Ok(records.filter(|record| asks_for_record(filter, record)).collect())
+}
+
+async fn jobs(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<Running>, StoreError> {
     let mut query = QueryBuilder::new(
         "SELECT state FROM billing.node_running WHERE node IN (SELECT daemon_node FROM billing.running_job WHERE true",
     );
@@ -91,24 +144,11 @@ async fn running(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<Usa
     query.push(")");
     let states: Vec<Vec<u8>> =
         query.build_query_scalar().fetch_all(snapshot).await.map_err(sql("read running jobs"))?;
-    let mut records = Vec::new();
+    let mut jobs = Vec::new();
     for state in &states {
-        for running in state::unpack(Some(state))?.values() {
-            records.extend(running.record().filter(|record| asked_for(record, filter)));
-        }
+        jobs.extend(state::unpack(Some(state))?.into_values());
     }
-    Ok(records)
-}
-
-fn asked_for(record: &UsageRecord, filter: &Filter) -> bool {
-    let within = |tenant: &TenantPath| {
-        record.tenant.as_ref().is_some_and(|own| {
-            own == tenant || own.as_str().strip_prefix(tenant.as_str()).is_some_and(|rest| rest.starts_with('/'))
-        })
-    };
-    filter.tenant.as_ref().is_none_or(within)
-        && filter.job.is_none_or(|job| job == record.job_id)
-        && filter.uid.is_none_or(|uid| uid == record.uid)
+    Ok(jobs)
 }
 
 fn restrict(query: &mut QueryBuilder<'_, Postgres>, filter: &Filter) {

@@ -111,7 +111,9 @@ impl TryFrom<String> for Host {
     fn try_from(text: String) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no host: write host, host:port, [address]:port or /directory");
         if text.contains("://") || text.contains('@') {
-            return Err("a host is no URL: database, roles and password files are settings of their own".to_owned());
+            return Err(
+                "a host is no URL: database, roles and password files are settings of their own".to_owned()
+            );
         }
         let (name, port) = match text.rsplit_once(':') {
             // An IPv6 address without brackets has no port.

@@ -57,6 +57,10 @@ struct RunKey<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_unix_usec: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a serde_json::value::RawValue>,
 }
 
@@ -71,6 +75,8 @@ impl<'a> RunKey<'a> {
             tenant: None,
             uid: None,
             revision: None,
+            number: None,
+            window_unix_usec: None,
             record: None,
         }
     }
@@ -123,9 +129,19 @@ async fn block(
         wanted.record = Some(serde_json::from_str(&row.record).map_err(|error| unreadable("usage", error))?);
         usage.push(wanted);
     }
+    let mut windows = Vec::new();
+    for row in &changes.windows {
+        let mut wanted = RunKey::of(&row.run);
+        wanted.revision = Some(row.revision);
+        wanted.number = Some(row.number);
+        wanted.window_unix_usec = Some(row.window_unix_usec);
+        wanted.record =
+            Some(serde_json::from_str(&row.record).map_err(|error| unreadable("usage_window", error))?);
+        windows.push(wanted);
+    }
     sqlx::query_scalar(
         "SELECT meter.take($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
-                           $15::jsonb, $16::jsonb, $17::jsonb, $18::jsonb, $19::jsonb, $20::jsonb)",
+                           $15::jsonb, $16::jsonb, $17::jsonb, $18::jsonb, $19::jsonb, $20::jsonb, $21::jsonb)",
     )
     .bind(standby == Standby::Required)
     .bind(key.node.as_str())
@@ -144,6 +160,7 @@ async fn block(
     .bind(json(&kept)?)
     .bind(json(&gone)?)
     .bind(json(&usage)?)
+    .bind(json(&windows)?)
     .bind(json(&changes.gaps)?)
     .bind(json(&changes.tenants)?)
     .bind(json(&events(&changes.audit))?)

@@ -151,8 +151,7 @@ async fn latest_revision(
     db: &mut SqliteConnection,
     run: &Incarnation,
 ) -> Result<Option<(i64, UsageRecord)>, StoreError> {
-    let statement =
-        format!("SELECT revision, record FROM usage WHERE {RUN} ORDER BY revision DESC LIMIT 1");
+    let statement = format!("SELECT revision, record FROM usage WHERE {RUN} ORDER BY revision DESC LIMIT 1");
     let latest: Option<(i64, String)> = bind_run!(sqlx::query_as(&statement), run)
         .fetch_optional(db)
         .await
@@ -168,12 +167,12 @@ async fn running(db: &mut SqliteConnection, run: &Incarnation) -> Result<Option<
         .await
         .map_err(sql("look for a running job"))?;
     let table = "running_job";
-    let running = |(registration, allocation, reading, integral): Row| {
+    let running = |(registration, allocation, reading, so_far): Row| {
         Ok(Running {
             registration: parse_json(table, registration.as_deref())?,
             allocation: parse_json(table, allocation.as_deref())?,
             reading: parse_json(table, reading.as_deref())?,
-            integral: parse_json(table, integral.as_deref())?,
+            so_far: parse_json(table, so_far.as_deref())?,
         })
     };
     row.map(running).transpose()

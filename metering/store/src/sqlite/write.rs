@@ -7,7 +7,7 @@ use tenantry_model::{ClusterName, NodeName, WallTime};
 
 use super::facts::{RUN, bind_run};
 use crate::error::unreadable;
-use crate::ingest::{Arrival, Changes, GapRow, Running, Taken, TenantRow, UsageRow, record_text};
+use crate::ingest::{Arrival, Changes, GapRow, Running, Taken, TenantRow, UsageRow, WindowRow, record_text};
 use crate::{AuditEvent, PublicKey, StoreError, column, sql};
 
 pub(super) async fn changes(
@@ -26,6 +26,9 @@ pub(super) async fn changes(
         }
         for change in &changes.usage {
             usage(db, row, change).await?;
+        }
+        for change in &changes.windows {
+            window(db, row, change).await?;
         }
         for (run, state) in &changes.running {
             match state {
@@ -107,6 +110,28 @@ async fn usage(db: &mut SqliteConnection, block: i64, row: &UsageRow) -> Result<
     Ok(())
 }
 
+async fn window(db: &mut SqliteConnection, block: i64, row: &WindowRow) -> Result<(), StoreError> {
+    let run = &row.run;
+    sqlx::query(
+        "INSERT INTO usage_window (cluster, node, boot_id, job_id, began_unix_usec, revision, number, \
+         window_unix_usec, block, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(run.cluster.as_ref().map(ClusterName::as_str))
+    .bind(run.node.as_str())
+    .bind(run.boot_id.as_str())
+    .bind(run.job_id.0)
+    .bind(run.began.unix_usec())
+    .bind(row.revision)
+    .bind(row.number)
+    .bind(row.window_unix_usec)
+    .bind(block)
+    .bind(&row.record)
+    .execute(db)
+    .await
+    .map_err(sql("insert a window's row"))?;
+    Ok(())
+}
+
 async fn keep(db: &mut SqliteConnection, run: &Incarnation, running: &Running) -> Result<(), StoreError> {
     let record = running.record().as_ref().map(record_text).transpose()?;
     sqlx::query(
@@ -124,7 +149,7 @@ async fn keep(db: &mut SqliteConnection, run: &Incarnation, running: &Running) -
     .bind(json(running.registration.as_ref())?)
     .bind(json(running.allocation.as_ref())?)
     .bind(json(running.reading.as_ref())?)
-    .bind(json(running.integral.as_ref())?)
+    .bind(json(running.so_far.as_ref())?)
     .bind(record)
     .execute(db)
     .await
