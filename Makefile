@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help reconcile deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon
+.PHONY: help reconcile sacct deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -82,6 +82,9 @@ compat: ## what sites do with the Slurm of SLURM=YY.MM, each tried once, as in d
 
 reconcile: ## a fault in the middle of a job, again and again, on the Slurm of SLURM=YY.MM; each must be mended (8 min)
 	tests/reconcile/run --slurm $(SLURM)
+
+sacct: ## 103 jobs of every kind beside sacct and the kernel, each difference with its cause (8 min)
+	tests/reconcile-sacct/run --slurm $(SLURM)
 
 crash: ## everything that may happen to a reading on its way to the ledger, on the Slurm of SLURM=YY.MM (25 min)
 	tests/crash/run --slurm $(SLURM)

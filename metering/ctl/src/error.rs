@@ -22,6 +22,21 @@ pub enum Error {
     /// A total is beyond 128 bits.
     #[error("the totals do not fit: ask for one tenant or one job")]
     TooLarge,
+    /// No calendar has the time.
+    #[error("the period begins or ends at a time that no calendar has: name a later one")]
+    NoSuchTime,
+    /// The period holds nothing.
+    #[error("the period ends before it begins: --until is later than --since")]
+    EmptyPeriod,
+    /// `sacct` cannot be run.
+    #[error("cannot run sacct: run this where Slurm's commands are, or give its output with --sacct FILE")]
+    NoSacct(#[source] io::Error),
+    /// What came is not what `sacct` writes.
+    #[error("sacct's output cannot be used: {0}")]
+    Sacct(String),
+    /// The records and Slurm's accounting differ without a known cause, and that was written out already.
+    #[error("the records and Slurm's accounting differ")]
+    Unexplained,
     /// The tenants file has an error.
     #[error(transparent)]
     Config(#[from] TenantsError),

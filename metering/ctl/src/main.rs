@@ -1,13 +1,19 @@
 //! `tenantry`: asks the server about usage, shows and sets tenants' limits, examines the node.
 #![forbid(unsafe_code)]
 
+mod ask;
 mod check_config;
-mod csv_report;
 mod doctor;
 mod error;
+mod groups;
+mod jobs;
+mod period;
+mod plot;
+mod reconcile;
 mod spool;
 mod table;
 mod tenants;
+mod top;
 mod usage;
 
 use std::io::{self, Write};
@@ -39,6 +45,9 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     Usage(usage::Args),
+    Jobs(jobs::Args),
+    Top(top::Args),
+    Reconcile(reconcile::Args),
     CheckConfig(check_config::Args),
     Tenants(tenants::Args),
     Doctor(doctor::Args),
@@ -50,12 +59,16 @@ fn code(error: &Error) -> u8 {
         Error::Client(error) if error.is_answer() => EX_PROTOCOL,
         Error::Client(_) | Error::Refused { status: 503, .. } | Error::NoScope => EX_UNAVAILABLE,
         Error::Refused { status: 401 | 403, .. } | Error::NotRoot => EX_NOPERM,
-        Error::Refused { status: 400..=499, .. } | Error::TooLarge | Error::SpoolNotWhole => EX_DATAERR,
+        Error::Refused { status: 400..=499, .. }
+        | Error::TooLarge
+        | Error::SpoolNotWhole
+        | Error::Sacct(_) => EX_DATAERR,
         Error::Refused { .. } | Error::Answer(_) => EX_PROTOCOL,
         Error::Config(_) | Error::ConfigAlreadySaid => EX_CONFIG,
-        Error::NoTenant(_) => EX_USAGE,
+        Error::NoTenant(_) | Error::NoSuchTime | Error::EmptyPeriod => EX_USAGE,
         Error::Cgroup(_) | Error::Isolation(_) | Error::NotApplied | Error::System(_) => EX_OSERR,
-        Error::Differs => EX_DIFFERS,
+        Error::Differs | Error::Unexplained => EX_DIFFERS,
+        Error::NoSacct(_) => EX_UNAVAILABLE,
         Error::Output(_) | Error::Spool(_) => EX_IOERR,
     }
 }
@@ -71,6 +84,9 @@ fn main() -> ExitCode {
     };
     let done = match args.command {
         Command::Usage(args) => usage::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Jobs(args) => jobs::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Top(args) => top::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Reconcile(args) => reconcile::run(&args).map(|()| ExitCode::SUCCESS),
         Command::CheckConfig(args) => check_config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Tenants(args) => tenants::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::run(&args),
@@ -83,7 +99,11 @@ fn main() -> ExitCode {
         Err(error) => {
             if !matches!(
                 error,
-                Error::ConfigAlreadySaid | Error::Differs | Error::NotApplied | Error::SpoolNotWhole
+                Error::ConfigAlreadySaid
+                    | Error::Differs
+                    | Error::Unexplained
+                    | Error::NotApplied
+                    | Error::SpoolNotWhole
             ) {
                 say(&error);
             }

@@ -100,25 +100,25 @@ fn total_row(tenant: Option<&TenantPath>, totals: &Totals) -> Row {
     ]
 }
 
-fn tenant_name(tenant: Option<&TenantPath>) -> String {
+pub fn tenant_name(tenant: Option<&TenantPath>) -> String {
     tenant.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
 /// A name must not move a terminal's cursor.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || c.is_whitespace() { '?' } else { c }).collect()
 }
 
-fn usec(time: Usec) -> u128 {
+pub fn usec(time: Usec) -> u128 {
     u128::from(time.0)
 }
 
-fn figure(value: Option<u128>, write: impl Fn(u128) -> String) -> String {
+pub fn figure(value: Option<u128>, write: impl Fn(u128) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), write)
 }
 
 /// The whole part and the rest. A divisor of 0, which no unit is, leaves all in the rest.
-fn split(value: u128, unit: u128) -> (u128, u128) {
+pub fn split(value: u128, unit: u128) -> (u128, u128) {
     (value.checked_div(unit).unwrap_or_default(), value.checked_rem(unit).unwrap_or(value))
 }
 
@@ -145,29 +145,44 @@ fn decimal(value: u128, unit: u128) -> String {
     text
 }
 
-fn core_hours(usec: u128) -> String {
+/// Microseconds in core-hours.
+pub fn core_hours(usec: u128) -> String {
     decimal(usec, USEC_PER_HOUR)
 }
 
-fn gib_hours(mib_seconds: u128) -> String {
+/// MiB x seconds in GiB x hours.
+pub fn gib_hours(mib_seconds: u128) -> String {
     decimal(mib_seconds, MIB_SECONDS_PER_GIB_HOUR)
 }
 
-fn mib(bytes: u128) -> String {
+/// Bytes in MiB.
+pub fn mib(bytes: u128) -> String {
     decimal(bytes, MIB)
+}
+
+/// A figure that a correction may have made negative.
+pub fn signed(value: i128, write: impl Fn(u128) -> String) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    format!("{sign}{}", write(value.unsigned_abs()))
 }
 
 /// Rows in columns as wide as their widest cell; the first `text_columns` stand left, the rest right.
 pub fn aligned<const N: usize>(rows: &[[String; N]], text_columns: usize) -> String {
-    let mut widths = [0; N];
+    columns(rows, text_columns)
+}
+
+/// The same of rows whose length is not known before.
+pub fn columns<R: AsRef<[String]>>(rows: &[R], text_columns: usize) -> String {
+    let mut widths: Vec<usize> = Vec::new();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        widths.resize(widths.len().max(row.as_ref().len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
             *width = cell.chars().count().max(*width);
         }
     }
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+        let cells = row.as_ref().iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
             if column < text_columns { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());

@@ -1,105 +1,152 @@
 //! `tenantry usage`.
 
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::io::{self, BufWriter, IsTerminal, Write};
 
-use clap::ValueEnum;
-use hyper::{Method, StatusCode};
-use serde::Deserialize;
 use tenantry_model::usage::UsageReport;
-use tenantry_model::{JobId, TenantPath};
+use tenantry_model::window::{GroupBy, GroupReport, Quantity};
+use tenantry_model::{Clock, JobId, SystemClock, TenantPath};
 
+use crate::ask::{Format, Question, Way, ask};
 use crate::error::Error;
-use crate::{csv_report, table};
+use crate::period::Point;
+use crate::plot::Plot;
+use crate::{groups, plot, table};
 
-const TIME_LIMIT: Duration = Duration::from_mins(1);
-
-/// Show what jobs used and were allocated, by tenant
+/// Show what jobs used and were allocated
 ///
 /// One line for each run of a job on each node, running jobs included, and a total for each
-/// tenant. You see your own jobs; the administrator's readers see all.
+/// tenant. With --by: sums over a period, of what fell into it. You see your own jobs; the
+/// administrator's readers see all. Times are UTC.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  tenantry usage                                         my jobs
+  tenantry usage --since 2026-11 --until 2026-12 --by tenant
+  tenantry usage --tenant acme --since 7d --by day,user --format csv
+  tenantry usage --since 36h --plot cpu                  a bar for each hour")]
 pub struct Args {
-    /// This tenant and those that stand in it, like acme or acme/physics
-    #[arg(long)]
-    tenant: Option<TenantPath>,
-    /// This job: all its runs, on all nodes
-    #[arg(long)]
-    job: Option<JobId>,
+    #[command(flatten)]
+    which: Which,
+    /// Add up by these, separated by commas: tenant, user, account, job, node, day, hour. What is
+    /// added up is what fell into the period, by windows that begin in it
+    #[arg(long, value_delimiter = ',', value_name = "WHAT")]
+    by: Vec<GroupBy>,
+    /// Draw one figure over the period, a bar for each hour, or for each day of more than three
+    #[arg(long, value_enum, value_name = "FIGURE", num_args = 0..=1, default_missing_value = "cpu",
+          conflicts_with = "by")]
+    plot: Option<Plot>,
     /// table: units in the header, figures rounded down, "-" for what was not measured, ">=" for
     /// a total over records of which some lack the figure. json: the server's report. csv: every
     /// figure in base units, empty for what was not measured; a text a spreadsheet would take for
     /// a formula begins with '
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// The server's socket for readers
-    #[arg(long, value_name = "PATH", default_value = "/run/tenantry-server/api.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    way: Way,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-    Csv,
+/// Which usage.
+#[derive(clap::Args)]
+pub struct Which {
+    /// This tenant and those that stand in it, like acme or acme/physics
+    #[arg(long)]
+    tenant: Option<TenantPath>,
+    /// This job: all its runs, on all nodes
+    #[arg(long)]
+    job: Option<JobId>,
+    /// This user's jobs, by name or uid
+    #[arg(long)]
+    user: Option<String>,
+    /// From then on: 2026-11-22T10:00:00Z, 2026-11-22, 2026-11, today, yesterday, or 36h, 7d ago.
+    /// Without --by: runs that had not ended then
+    #[arg(long, value_name = "TIME")]
+    since: Option<Point>,
+    /// Up to then, exclusively
+    #[arg(long, value_name = "TIME")]
+    until: Option<Point>,
 }
 
-#[derive(Deserialize)]
-struct Refusal {
-    error: String,
-    next: String,
+impl Which {
+    pub fn question(&self) -> Result<Question, Error> {
+        let now = SystemClock.now().map_err(Error::System)?.wall;
+        let at = |point: Option<Point>| point.map(|point| point.at(now).ok_or(Error::NoSuchTime)).transpose();
+        let (from, to) = (at(self.since)?, at(self.until)?);
+        if from.zip(to).is_some_and(|(from, to)| from >= to) {
+            return Err(Error::EmptyPeriod);
+        }
+        Ok(Question {
+            tenant: self.tenant.clone(),
+            job: self.job,
+            user: self.user.clone(),
+            from,
+            to,
+            group_by: Vec::new(),
+        })
+    }
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
-    let report = ask(args)?;
+    let question = args.which.question()?;
     let mut out = BufWriter::new(io::stdout().lock());
-    match args.format {
-        Format::Table => out.write_all(table::table(&report).ok_or(Error::TooLarge)?.as_bytes())?,
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-            writeln!(out)?;
+    if let Some(figure) = args.plot {
+        draw(args, question, figure, &mut out)?;
+    } else if args.by.is_empty() {
+        let report: UsageReport = ask(&args.way, &question)?;
+        match args.format {
+            Format::Table => out.write_all(table::table(&report).ok_or(Error::TooLarge)?.as_bytes())?,
+            Format::Json => json(&report, &mut out)?,
+            Format::Csv => tenantry_usage::csv::runs(&report.usage, &mut out)?,
         }
-        Format::Csv => csv_report::write(&report.usage, &mut out)?,
+    } else {
+        let report: GroupReport = ask(&args.way, &Question { group_by: args.by.clone(), ..question })?;
+        match args.format {
+            Format::Table => out.write_all(groups::table(&args.by, &report).as_bytes())?,
+            Format::Json => json(&report, &mut out)?,
+            Format::Csv => tenantry_usage::csv::groups(&args.by, &report.groups, &mut out)?,
+        }
     }
     Ok(out.flush()?)
 }
 
-fn ask(args: &Args) -> Result<UsageReport, Error> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::System)?;
-    let (status, body) = runtime.block_on(tenantry_client::request(
-        &args.socket,
-        Method::GET,
-        &path_and_query(args.tenant.as_ref(), args.job),
-        &[],
-        Vec::new(),
-        TIME_LIMIT,
-    ))?;
-    if status == StatusCode::OK {
-        return serde_json::from_slice(&body).map_err(Error::Answer);
+/// The report as the server has it, for programs.
+pub fn json(report: &impl serde::Serialize, mut out: impl Write) -> Result<(), Error> {
+    serde_json::to_writer_pretty(&mut out, report).map_err(io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+fn draw(args: &Args, mut question: Question, figure: Plot, out: &mut impl Write) -> Result<(), Error> {
+    let now = SystemClock.now().map_err(Error::System)?.wall;
+    let to = question.to.unwrap_or(now);
+    let from = match question.from {
+        Some(from) => from,
+        None => Point::Ago(86_400_000_000).at(to).ok_or(Error::NoSuchTime)?,
+    };
+    (question.from, question.to) = (Some(from), Some(to));
+    let by = plot::bucket(from, to);
+    question.group_by = vec![by];
+    let report: GroupReport = ask(&args.way, &question)?;
+    match args.format {
+        Format::Json => return json(&report, out),
+        Format::Csv => return Ok(tenantry_usage::csv::groups(&[by], &report.groups, out)?),
+        Format::Table => {}
     }
-    let Refusal { error, next } = serde_json::from_slice(&body).map_err(Error::Answer)?;
-    Err(Error::Refused { status: status.as_u16(), error, next })
+    let terminal = io::stdout().is_terminal();
+    let width = terminal_size::terminal_size().filter(|_| terminal).map(|(width, _)| width.0);
+    let drawn = plot::draw(&report, figure, (from, to), by, usize::from(width.unwrap_or(80)), terminal);
+    Ok(out.write_all(drawn.ok_or(Error::TooLarge)?.as_bytes())?)
 }
 
-/// A tenant and a job id hold no character that a query would take for its own.
-fn path_and_query(tenant: Option<&TenantPath>, job: Option<JobId>) -> String {
-    let tenant = tenant.map(|tenant| format!("tenant={tenant}"));
-    let job = job.map(|job| format!("job={job}"));
-    let question: Vec<_> = tenant.into_iter().chain(job).collect();
-    if question.is_empty() { "/v1/usage".to_owned() } else { format!("/v1/usage?{}", question.join("&")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_asked_for_is_not_in_the_query() {
-        let tenant: TenantPath = "acme/physics".parse().unwrap();
-        assert_eq!(path_and_query(None, None), "/v1/usage");
-        assert_eq!(path_and_query(None, Some(JobId(7))), "/v1/usage?job=7");
-        assert_eq!(path_and_query(Some(&tenant), Some(JobId(7))), "/v1/usage?tenant=acme/physics&job=7");
+impl Plot {
+    /// What is drawn.
+    pub fn quantity(self) -> Quantity {
+        match self {
+            Self::Cpu => Quantity::CpuUsage,
+            Self::AllocatedCpu => Quantity::AllocatedCpu,
+            Self::Memory => Quantity::Memory,
+            Self::AllocatedMemory => Quantity::AllocatedMemory,
+            Self::Read => Quantity::IoRead,
+            Self::Written => Quantity::IoWrite,
+            Self::Received => Quantity::NetworkReceive,
+            Self::Sent => Quantity::NetworkTransmit,
+        }
     }
 }

@@ -38,6 +38,7 @@ pub mod reading;
 pub mod tenants;
 pub mod units;
 pub mod usage;
+pub mod window;
 
 pub use clock::{Clock, Moment, SystemClock, WallTime};
 pub use cpu_list::{CpuList, InvalidCpuList};

@@ -1,19 +1,22 @@
-//! The readers' socket: `GET /v1/usage`.
+//! The readers' socket: `GET /v1/usage`. docs/api.md says what may be asked.
+
+mod answer;
+mod question;
 
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, Extension, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router, middleware};
-use serde::Deserialize;
-use tenantry_model::usage::UsageReport;
-use tenantry_model::{JobId, TenantPath};
-use tenantry_store::Filter;
+use axum::{Router, middleware};
+use tenantry_model::window::{GroupReport, WindowReport};
 
-use crate::caller::{Caller, MayRead};
+use crate::caller::Caller;
 use crate::reply::{App, CorrelationId, Failure, correlate, method_not_allowed, not_found};
+use answer::Form;
+use question::{About, Question, Raw};
 
 /// The socket's paths.
 pub fn routes(app: Arc<App>) -> Router {
@@ -25,30 +28,27 @@ pub fn routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Question {
-    tenant: Option<TenantPath>,
-    job: Option<JobId>,
-}
-
 /// Answers as far as the caller may read.
 async fn usage(
     State(app): State<Arc<App>>,
     ConnectInfo(caller): ConnectInfo<Caller>,
     Extension(correlation_id): Extension<CorrelationId>,
-    question: Result<Query<Question>, QueryRejection>,
-) -> Result<Json<UsageReport>, Failure> {
-    let Query(question) = question.map_err(|rejection| {
+    headers: HeaderMap,
+    question: Result<Query<Raw>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(raw) = question.map_err(|rejection| {
         Failure::new(
             StatusCode::BAD_REQUEST,
             rejection.body_text(),
-            "ask /v1/usage?tenant=acme/physics&job=42, or leave either out",
+            "ask /v1/usage?tenant=acme/physics&job=42, or leave either out; docs/api.md has the rest",
         )
     })?;
+    let asked_for = raw.tenant.clone();
+    let form = Form::of(raw.format, &headers);
+    let Question { filter, about } = Question::of(raw)?;
     let may_read = caller.may_read(&app.config);
-    let Some(filter) = may_read.and_then(|may_read| filter(&may_read, &question)) else {
-        let detail = match &question.tenant {
+    let Some(filter) = may_read.and_then(|may_read| question::narrowed(&may_read, filter)) else {
+        let detail = match &asked_for {
             Some(tenant) => format!("{caller} may not read the usage of tenant {tenant}"),
             None => format!("{caller} may not read usage"),
         };
@@ -56,48 +56,20 @@ async fn usage(
                     (tenantry-server pki issue reader NAME)";
         return Err(app.refuse(&caller, correlation_id, "GET /v1/usage".to_owned(), detail, next).await);
     };
-    Ok(Json(app.ledger.usage(&filter).await?))
-}
-
-/// The question, narrowed to what may be read; `None` where nothing is left of it.
-fn filter(may_read: &MayRead, question: &Question) -> Option<Filter> {
-    let asked = Filter { tenant: question.tenant.clone(), job: question.job, uid: None };
-    match (may_read, &question.tenant) {
-        (MayRead::Everything, _) => Some(asked),
-        (MayRead::JobsOf(uid), _) => Some(Filter { uid: Some(*uid), ..asked }),
-        (MayRead::Tenant(own), None) => Some(Filter { tenant: Some(own.clone()), ..asked }),
-        (MayRead::Tenant(own), Some(tenant)) => tenant.is_within(own).then_some(asked),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tenant_reads_itself_and_what_stands_in_it() {
-        let path = |text: &str| text.parse::<TenantPath>().unwrap();
-        let own = MayRead::Tenant(path("acme"));
-        let of = |may_read: &MayRead, tenant: Option<&str>| {
-            filter(may_read, &Question { tenant: tenant.map(path), job: None }).map(|filter| filter.tenant)
-        };
-        assert_eq!(of(&own, None), Some(Some(path("acme"))), "everything it asks for is its own");
-        assert_eq!(of(&own, Some("acme/physics")), Some(Some(path("acme/physics"))));
-        for other in ["acme2", "globex"] {
-            assert_eq!(of(&own, Some(other)), None, "{other}");
-            assert_eq!(of(&MayRead::Everything, Some(other)), Some(Some(path(other))));
+    match about {
+        About::Runs { after, limit } => {
+            let mut report = app.ledger.usage(&filter).await?;
+            let next = limit.and_then(|limit| question::cut(&mut report.usage, after.as_ref(), limit));
+            answer::runs(form, report, next)
         }
-        assert_eq!(
-            of(&MayRead::Tenant(path("acme/physics")), Some("acme")),
-            None,
-            "nor the one it stands in"
-        );
-    }
-
-    #[test]
-    fn a_user_reads_his_own_jobs_whatever_he_asks() {
-        let question = Question { tenant: None, job: Some(JobId(7)) };
-        let expected = Filter { tenant: None, job: Some(JobId(7)), uid: Some(1001) };
-        assert_eq!(filter(&MayRead::JobsOf(1001), &question), Some(expected));
+        About::Windows { after, limit } => {
+            let page = app.ledger.windows(&filter, after, limit).await?;
+            let next_cursor = page.next.map(|after| after.to_string());
+            answer::windows(form, &WindowReport { windows: page.windows, next_cursor })
+        }
+        About::Groups(by) => {
+            let groups = app.ledger.groups(&filter, &by).await?;
+            answer::groups(form, &by, &GroupReport { groups })
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tenantry_model::window::WindowWidth;
 
 /// Where the settings stand if nobody says otherwise.
 const DEFAULT_FILE: &str = "/etc/tenantry/server.toml";
@@ -27,6 +28,8 @@ pub struct Config {
     pub reader_uids: Vec<u32>,
     /// The largest block that is taken.
     pub max_block_bytes: NonZeroUsize,
+    /// How wide usage windows are, in minutes that divide a day; of runs that begin from then on.
+    pub window_minutes: WindowWidth,
 }
 
 impl Default for Config {
@@ -38,6 +41,7 @@ impl Default for Config {
             ingest_uids: vec![0],
             reader_uids: vec![0],
             max_block_bytes: const { NonZeroUsize::new(16 << 20).unwrap() },
+            window_minutes: WindowWidth::HOUR,
         }
     }
 }
@@ -78,8 +82,8 @@ impl Config {
                 line: before.matches('\n').count().saturating_add(1),
                 column: before.chars().rev().take_while(|c| *c != '\n').count().saturating_add(1),
                 problem: error.message().lines().collect::<Vec<_>>().join(" "),
-                fix: "the settings are ledger, ingest_socket, api_socket, ingest_uids, reader_uids \
-                      and max_block_bytes",
+                fix: "the settings are ledger, ingest_socket, api_socket, ingest_uids, reader_uids, \
+                      max_block_bytes and window_minutes",
             }
         })
     }
@@ -115,6 +119,7 @@ mod tests {
         for (text, place) in [
             ("\n  ledgr = \"/x\"", "server.toml:2:3: unknown field"),
             ("max_block_bytes = 0", "server.toml:1:19: "),
+            ("window_minutes = 7", "server.toml:1:18: 7 minutes are no window"),
             ("ingest_uids = [-1]", "server.toml:1:16: "),
             ("ingest_uids = 0", "server.toml:1:15: "),
             ("ledger = ", "server.toml:1:10: "),

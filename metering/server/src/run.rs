@@ -73,7 +73,7 @@ async fn serve(config: Config) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::System)?;
     let start = SystemClock.now().map_err(Error::System)?.wall;
-    let ledger = Ledger::open(&config.ledger).await?;
+    let ledger = Ledger::open(&config.ledger).await?.with_windows(config.window_minutes);
     let ingest_listener = listen(&config.ingest_socket, 0o660, MOST_DAEMONS)?;
     let api_listener = listen(&config.api_socket, 0o666, MOST_READERS)?;
     tracing::info!(%config, "ready");

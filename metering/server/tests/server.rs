@@ -218,7 +218,15 @@ fn a_nodes_other_key_is_refused_until_it_is_trusted() {
 #[test]
 fn a_question_that_is_none_is_refused_with_what_to_do() {
     let server = Server::start("");
-    for path in ["/v1/usage?tenant=../x", "/v1/usage?job=x", "/v1/usage?tenat=acme", "/v1/usage?uid=0"] {
+    for path in [
+        "/v1/usage?tenant=../x",
+        "/v1/usage?job=x",
+        "/v1/usage?tenat=acme",
+        "/v1/usage?uid=0",
+        "/v1/usage?limit=0",
+        "/v1/usage?group_by=x",
+        "/v1/usage?from=soon",
+    ] {
         let (status, reply) = server.ask(path);
         assert_eq!(status, 400, "{path}: {reply}");
         assert!(reply["error"].is_string() && reply["next"].is_string(), "{reply}");
@@ -228,6 +236,45 @@ fn a_question_that_is_none_is_refused_with_what_to_do() {
     assert_eq!((status, body.contains("\"next\"")), (405, true));
     // Blocks do not come in by the readers' door.
     assert_eq!(exchange(&server.path("api.sock"), "POST /v1/blocks", "", b"{}").unwrap().0, 404);
+}
+
+#[test]
+fn windows_and_sums_come_in_pages_in_json_and_in_csv() {
+    let server = Server::start("window_minutes = 15\n");
+    let ends: Vec<_> = (1..=3).map(|job| end(job, "acme", 1001, 40)).collect();
+    assert_eq!(server.send(&block("n1", 1, &ends)).0, 200);
+    let (status, page) = server.ask("/v1/usage?records=windows&limit=2");
+    assert_eq!((status, page["windows"].as_array().unwrap().len()), (200, 2), "{page}");
+    assert_eq!(page["windows"][0]["window_to"], "2026-11-22T10:15:00.000000Z");
+    assert_eq!(page["windows"][0]["cpu_usage_usec"], 40);
+    assert_eq!(page["windows"][0]["memory_byte_seconds"], Value::Null);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let (_, last) = server.ask(&format!("/v1/usage?records=windows&limit=2&cursor={cursor}"));
+    assert_eq!((last["windows"][0]["job_id"].as_u64(), last["next_cursor"].as_str()), (Some(3), None));
+
+    let (status, sums) = server.ask("/v1/usage?group_by=tenant,hour&from=2026-11-22T10:00:00Z");
+    assert_eq!((status, &sums["groups"][0]["key"]["hour"]), (200, &json!("2026-11-22T10:00Z")), "{sums}");
+    assert_eq!(sums["groups"][0]["figures"]["cpu_usage_usec"], 120);
+    assert_eq!(sums["groups"][0]["lacking"]["io_read_bytes"], 3);
+
+    let (_, runs) = server.ask("/v1/usage?limit=1");
+    assert_eq!(runs["usage"][0]["job_id"], 1);
+    let cursor = runs["next_cursor"].as_str().unwrap();
+    assert_eq!(server.ask(&format!("/v1/usage?limit=5&cursor={cursor}")).1["usage"][1]["job_id"], 3);
+
+    let csv = |path: &str, header: &str| {
+        exchange(&server.path("api.sock"), &format!("GET {path}"), header, b"").unwrap()
+    };
+    let (status, head, body) = csv("/v1/usage?records=windows&limit=1", "accept: text/csv");
+    assert!(
+        status == 200 && head.contains("content-type: text/csv") && head.contains("x-next-cursor: "),
+        "{head}"
+    );
+    assert!(body.starts_with("cluster,job_id,") && body.lines().count() == 2, "{body}");
+    let (_, _, body) = csv("/v1/usage?group_by=day&format=csv", "");
+    assert!(body.starts_with("day,windows,") && body.contains("\n2026-11-22,3,"), "{body}");
+    let (_, _, body) = csv("/v1/usage?format=csv", "");
+    assert_eq!(body.lines().count(), 4, "{body}");
 }
 
 #[test]

@@ -1,17 +1,27 @@
-//! The one way into the ledger.
+//! What a block changes, as a pure function of the block and of what the ledger has about it.
+//!
+//! A store asks [`Wanted`] of its tables, gives the answers as [`Facts`], and writes down the [`Changes`] that
+//! [`plan`] makes of them: all in one transaction, or nothing.
 
 mod chain;
-mod jobs;
+mod plausible;
+mod runs;
 
-use sqlx::SqliteConnection;
-use tenantry_model::WallTime;
-use tenantry_model::block::{Block, Receipt, Subject};
-use tenantry_model::job::Incarnation;
+pub(crate) use runs::record_text;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use tenantry_model::block::{BlockHash, Event, Receipt, Subject};
+use tenantry_model::job::{Allocation, Incarnation, Registration};
 use tenantry_model::reading::Reading;
-use tenantry_model::{ClusterName, NodeName, TenantPath};
+use tenantry_model::usage::UsageRecord;
+use tenantry_model::window::{UsageWindow, WindowWidth};
+use tenantry_model::{BootId, ClusterName, NodeName, TenantPath, WallTime};
+use tenantry_usage::{Row, Run as SoFar, record_of_running};
 
-use crate::{AuditEvent, AuditKind, Ledger, SentBlock, StoreError, column, insert_audit, sql};
-use tenantry_sqlite::finish;
+use crate::windows::asks_for_window;
+use crate::{AuditEvent, AuditKind, Filter, PublicKey, SentBlock, StoreError, column};
 
 /// What became of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,178 +32,285 @@ pub enum Taken {
     UnknownKey,
 }
 
-/// One block's way into the ledger.
-struct Ingest<'a> {
-    db: &'a mut SqliteConnection,
-    sent: &'a SentBlock,
-    received: WallTime,
-    correlation_id: &'a str,
+/// A block on its way in: what was sent, when it came by the server's clock, and in which request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    pub sent: &'a SentBlock,
+    pub received: WallTime,
+    pub correlation_id: &'a str,
+    /// How wide the windows of runs that begin are.
+    pub width: WindowWidth,
 }
 
-impl Ledger {
-    /// Takes a block and all that follows from it in one transaction. It may be called again with
-    /// the same block any number of times, after any failure.
-    ///
-    /// `received` is when it came, by the server's clock; `correlation_id` names the request.
-    /// When this returns [`Receipt::New`] or [`Receipt::Duplicate`], the block is on the disk.
-    ///
-    /// # Errors
-    /// [`StoreError::Sql`], [`StoreError::OutOfRange`], [`StoreError::Unreadable`]; nothing was
-    /// changed.
-    pub async fn ingest(
-        &self,
-        sent: &SentBlock,
-        received: WallTime,
-        correlation_id: &str,
-    ) -> Result<Taken, StoreError> {
-        let (ledger, sent, correlation_id) = (self.clone(), sent.clone(), correlation_id.to_owned());
-        // A task of its own: the sender may go away in the middle, and a transaction that is dropped while
-        // it begins leaves the connection unusable.
-        let taken = tokio::spawn(async move { ledger.take(&sent, received, &correlation_id).await });
-        taken.await.map_err(|source| StoreError::Task { source })?
-    }
+/// What must be known of the ledger before a block can be planned, beside what its name tells.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// Runs that the block speaks of.
+    pub runs: BTreeSet<Incarnation>,
+    /// Boots that it says have ended: their running jobs are wanted, too.
+    pub ended: BTreeSet<BootId>,
+    /// The block that it must name, where it is the first of a boot.
+    pub boot_before: Option<(BootId, u64)>,
+    /// Boots other than its own that it speaks of.
+    pub boots: BTreeSet<BootId>,
+}
 
-    async fn take(
-        &self,
-        sent: &SentBlock,
-        received: WallTime,
-        correlation_id: &str,
-    ) -> Result<Taken, StoreError> {
-        let mut db = self.begin().await?;
-        let taken = Ingest { db: &mut db, sent, received, correlation_id }.block().await;
-        finish(&mut db, taken).await
-    }
-
-    /// The last block of a boot that the ledger has; 0: none.
-    ///
-    /// # Errors
-    /// [`StoreError::Sql`], [`StoreError::Unreadable`].
-    pub async fn last_sequence(&self, sent: &SentBlock) -> Result<u64, StoreError> {
-        let key = sent.key();
-        let last: i64 =
-            sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM block WHERE node = ? AND boot_id = ?")
-                .bind(key.node.as_str())
-                .bind(key.boot_id.as_str())
-                .fetch_one(&self.readers)
-                .await
-                .map_err(sql("look for a boot's last block"))?;
-        u64::try_from(last).map_err(|source| StoreError::Unreadable { table: "block", source: source.into() })
+impl Wanted {
+    pub fn by(sent: &SentBlock) -> Self {
+        let block = sent.block();
+        let contents = &block.contents;
+        let mut wanted = Self::default();
+        wanted.runs.extend(contents.registered.iter().map(|told| told.registration.incarnation.clone()));
+        wanted.runs.extend(contents.series.iter().filter_map(|series| match &series.subject {
+            Subject::Job(run) => Some(run.clone()),
+            Subject::Tenant { .. } => None,
+        }));
+        wanted.runs.extend(contents.ends.iter().map(|end| end.registration.incarnation.clone()));
+        for event in &contents.events {
+            if let Event::BootEnded { boot_id, last_sequence, .. } = event {
+                wanted.ended.insert(boot_id.clone());
+                wanted.boot_before.get_or_insert_with(|| (boot_id.clone(), *last_sequence));
+            }
+        }
+        let boots = wanted.runs.iter().map(|run| &run.boot_id).chain(&wanted.ended);
+        wanted.boots = boots.filter(|boot| **boot != block.key.boot_id).cloned().collect();
+        wanted
     }
 }
 
-impl Ingest<'_> {
-    async fn block(mut self) -> Result<Taken, StoreError> {
-        let key = self.sent.key();
-        let hash = self.sent.hash();
-        let known: Option<Vec<u8>> = sqlx::query_scalar(
-            "SELECT payload_sha256 FROM block WHERE node = ? AND boot_id = ? AND sequence = ?",
-        )
-        .bind(key.node.as_str())
-        .bind(key.boot_id.as_str())
-        .bind(column("sequence", key.sequence)?)
-        .fetch_optional(&mut *self.db)
-        .await
-        .map_err(sql("look for a block"))?;
-        match known {
-            Some(known) if known == hash.0 => return Ok(Taken::Receipt(Receipt::Duplicate)),
+/// What the ledger has.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// The hash of the block that stands under the name. Where there is one, nothing else is wanted.
+    pub known: Option<BlockHash>,
+    /// The keys that the node is trusted with.
+    pub keys: Vec<PublicKey>,
+    /// The last block before this one in its boot.
+    pub before: Option<Before>,
+    /// The hash of the block in [`Wanted::boot_before`].
+    pub boot_before: Option<BlockHash>,
+    /// Of [`Wanted::boots`], those of which another node sent blocks, and this one none.
+    pub foreign: BTreeSet<BootId>,
+    /// [`Wanted::runs`], as far as they are known, and all running ones of [`Wanted::ended`].
+    pub runs: BTreeMap<Incarnation, Run>,
+}
+
+/// The last block before the one that came, in its boot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    pub sequence: u64,
+    pub hash: BlockHash,
+    /// By the node's clock.
+    pub closed: Option<WallTime>,
+}
+
+/// What the ledger has of a run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Run {
+    /// The latest revision of its record, once it has ended.
+    pub latest: Option<(i64, UsageRecord)>,
+    /// Until then.
+    pub running: Option<Running>,
+}
+
+/// What the ledger has of a running job: working state, that can be made again from the blocks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// `None`: its readings came first.
+    pub registration: Option<Registration>,
+    /// `None`: not known yet.
+    pub allocation: Option<Allocation>,
+    /// The latest.
+    pub reading: Option<Reading>,
+    /// What all readings so far add up to, and the windows that have no row yet.
+    pub so_far: Option<SoFar>,
+}
+
+impl Running {
+    /// What a reader gets; `None` as long as the job is not told or not read.
+    pub fn record(&self) -> Option<UsageRecord> {
+        let (registration, reading) = (self.registration.as_ref()?, self.reading.as_ref()?);
+        let so_far = self.so_far.as_ref()?;
+        Some(record_of_running(registration, self.allocation.as_ref(), reading, so_far.integral()))
+    }
+}
+
+impl Running {
+    /// The windows that have no row yet, as far as they are asked for.
+    pub fn windows(&self, filter: &Filter) -> Vec<UsageWindow> {
+        let told = self.registration.as_ref().zip(self.so_far.as_ref());
+        let pending = told.map(|(registration, so_far)| so_far.pending(registration)).unwrap_or_default();
+        pending.into_iter().filter(|window| asks_for_window(filter, window)).collect()
+    }
+}
+
+/// What a store writes down, all or nothing. Numbers were held against the columns they go into.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    pub taken: Taken,
+    /// The node's first key.
+    pub trust: Option<PublicKey>,
+    pub gaps: Vec<GapRow>,
+    pub usage: Vec<UsageRow>,
+    pub windows: Vec<WindowRow>,
+    /// Runs' new state; `None` where a run has none any more.
+    pub running: BTreeMap<Incarnation, Option<Running>>,
+    pub tenants: Vec<TenantRow>,
+    pub audit: Vec<AuditEvent>,
+}
+
+/// A time without readings, or blocks that never came.
+#[derive(Debug, Serialize)]
+pub(crate) struct GapRow {
+    pub boot_id: BootId,
+    pub reason: &'static str,
+    pub from_unix_usec: Option<i64>,
+    pub to_unix_usec: i64,
+    pub from_boottime_usec: Option<i64>,
+    pub to_boottime_usec: i64,
+    pub first_sequence: Option<i64>,
+    pub last_sequence: Option<i64>,
+}
+
+/// A new revision of a run's record.
+#[derive(Debug)]
+pub(crate) struct UsageRow {
+    pub run: Incarnation,
+    pub revision: i64,
+    /// JSON.
+    pub record: String,
+}
+
+/// A row of a window of a run.
+#[derive(Debug)]
+pub(crate) struct WindowRow {
+    pub run: Incarnation,
+    /// Of the record that the row belongs to.
+    pub revision: i64,
+    pub number: u32,
+    /// Where the window begins.
+    pub window_unix_usec: i64,
+    /// JSON.
+    pub record: String,
+}
+
+/// A tenant's group as it was last read; an older reading than the ledger's is passed over.
+#[derive(Debug, Serialize)]
+pub(crate) struct TenantRow {
+    pub node: NodeName,
+    pub tenant: TenantPath,
+    pub boottime_usec: i64,
+    pub read_unix_usec: i64,
+    pub cpu_usage_usec: Option<i64>,
+}
+
+/// What a block changes.
+///
+/// # Errors
+/// [`StoreError::OutOfRange`]: it has a number that the ledger does not hold, and changes nothing.
+pub(crate) fn plan(arrival: Arrival<'_>, facts: Facts) -> Result<Changes, StoreError> {
+    let changes = Changes {
+        taken: Taken::Receipt(Receipt::New),
+        trust: None,
+        gaps: Vec::new(),
+        usage: Vec::new(),
+        windows: Vec::new(),
+        running: BTreeMap::new(),
+        tenants: Vec::new(),
+        audit: Vec::new(),
+    };
+    let mut plan = Plan { arrival, facts, changes };
+    plan.changes.taken = plan.block()?;
+    Ok(plan.changes)
+}
+
+struct Plan<'a> {
+    arrival: Arrival<'a>,
+    facts: Facts,
+    changes: Changes,
+}
+
+impl Plan<'_> {
+    fn block(&mut self) -> Result<Taken, StoreError> {
+        let sent = self.arrival.sent;
+        let (key, hash) = (sent.key(), sent.hash());
+        match self.facts.known {
+            Some(known) if known == hash => return Ok(Taken::Receipt(Receipt::Duplicate)),
             Some(known) => {
-                let known = crate::hex(&known);
                 let detail = format!("SHA-256 {known} is kept, {hash} came");
-                self.audit(AuditKind::BlockConflict, format!("block {key}"), detail).await?;
+                self.audit(AuditKind::BlockConflict, format!("block {key}"), detail);
                 return Ok(Taken::Receipt(Receipt::Conflict));
             }
             None => {}
         }
-        if !self.trusts_signer().await? {
+        if !self.trusts_signer() {
             return Ok(Taken::UnknownKey);
         }
-        let row = self.insert_block().await?;
-        self.chain(row).await?;
-        let Block { key, contents, .. } = self.sent.block();
+        self.chain()?;
+        self.times();
+        let contents = &sent.block().contents;
         for told in &contents.registered {
-            self.registered(told).await?;
+            self.registered(told);
         }
         for series in &contents.series {
             match &series.subject {
-                Subject::Job(run) => self.running(run, &series.readings).await?,
-                Subject::Tenant { node, tenant } => {
-                    if let Some(latest) =
-                        series.readings.iter().max_by_key(|reading| reading.at.boottime_usec)
-                    {
-                        self.tenant(node, tenant, latest).await?;
-                    }
-                }
+                Subject::Job(run) => self.running(run, &series.readings)?,
+                Subject::Tenant { node, tenant } => self.tenant(node, tenant, &series.readings)?,
             }
         }
         for end in &contents.ends {
-            self.end(row, end).await?;
+            self.end(end)?;
         }
         for event in &contents.events {
-            self.event(row, &key.boot_id, event).await?;
+            self.event(event)?;
         }
         Ok(Taken::Receipt(Receipt::New))
     }
 
-    async fn insert_block(&mut self) -> Result<i64, StoreError> {
-        let key = self.sent.key();
-        let done = sqlx::query(
-            "INSERT INTO block (node, boot_id, sequence, payload_sha256, payload, received_unix_usec, \
-             correlation_id, previous_sha256, signer, closed_unix_usec) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(key.node.as_str())
-        .bind(key.boot_id.as_str())
-        .bind(column("sequence", key.sequence)?)
-        .bind(&self.sent.hash().0[..])
-        .bind(self.sent.bytes())
-        .bind(self.received.unix_usec())
-        .bind(self.correlation_id)
-        .bind(&self.sent.previous().0[..])
-        .bind(&self.sent.signer().0[..])
-        .bind(self.sent.closed().wall.unix_usec())
-        .execute(&mut *self.db)
-        .await
-        .map_err(sql("insert a block"))?;
-        Ok(done.last_insert_rowid())
-    }
-
-    async fn tenant(
+    fn tenant(
         &mut self,
         node: &NodeName,
         tenant: &TenantPath,
-        reading: &Reading,
+        readings: &[Reading],
     ) -> Result<(), StoreError> {
-        let cpu_usage = reading.cpu_usage().map(|time| column("cpu_usage_usec", time.0)).transpose()?;
-        sqlx::query(
-            "INSERT INTO tenant_counter \
-             (node, boot_id, tenant, boottime_usec, read_unix_usec, cpu_usage_usec) \
-             VALUES (?, ?, ?, ?, ?, ?) \
-             ON CONFLICT (node, boot_id, tenant) DO UPDATE \
-             SET boottime_usec = excluded.boottime_usec, read_unix_usec = excluded.read_unix_usec, \
-                 cpu_usage_usec = excluded.cpu_usage_usec \
-             WHERE excluded.boottime_usec > tenant_counter.boottime_usec",
-        )
-        .bind(node.as_str())
-        .bind(self.sent.key().boot_id.as_str())
-        .bind(tenant.as_str())
-        .bind(column("boottime_usec", reading.at.boottime_usec.0)?)
-        .bind(reading.at.wall.unix_usec())
-        .bind(cpu_usage)
-        .execute(&mut *self.db)
-        .await
-        .map_err(sql("keep a tenant's reading"))?;
+        let Some(latest) = readings.iter().max_by_key(|reading| reading.at.boottime_usec) else {
+            return Ok(());
+        };
+        self.changes.tenants.push(TenantRow {
+            node: node.clone(),
+            tenant: tenant.clone(),
+            boottime_usec: column("boottime_usec", latest.at.boottime_usec.0)?,
+            read_unix_usec: latest.at.wall.unix_usec(),
+            cpu_usage_usec: latest.cpu_usage().map(|time| column("cpu_usage_usec", time.0)).transpose()?,
+        });
         Ok(())
     }
 
-    async fn audit(&mut self, kind: AuditKind, subject: String, detail: String) -> Result<(), StoreError> {
-        let event = AuditEvent {
-            at: self.received,
+    fn windows(&mut self, run: &Incarnation, revision: i64, rows: Vec<Row>) -> Result<(), StoreError> {
+        for Row { number, window } in rows {
+            let record = serde_json::to_string(&window)
+                .map_err(|source| StoreError::Unreadable { table: "usage_window", source: source.into() })?;
+            let window_unix_usec = window.window_from.unix_usec();
+            self.changes.windows.push(WindowRow {
+                run: run.clone(),
+                revision,
+                number,
+                window_unix_usec,
+                record,
+            });
+        }
+        Ok(())
+    }
+
+    fn audit(&mut self, kind: AuditKind, subject: String, detail: String) {
+        self.changes.audit.push(AuditEvent {
+            at: self.arrival.received,
             kind,
             uid: None,
-            correlation_id: self.correlation_id.to_owned(),
+            correlation_id: self.arrival.correlation_id.to_owned(),
             subject,
             detail,
-        };
-        insert_audit(&mut *self.db, &event).await
+        });
     }
 }
 

@@ -1,7 +1,9 @@
 //! The ledger: every block a node sent, once, and the usage that follows from it.
 //!
-//! [`Ledger`] is the embedded ledger in SQLite (WAL, `synchronous=FULL`: what was acknowledged is on
-//! the disk). Blocks, usage rows and audit events are only ever added.
+//! [`Ledger`] stands on one of two stores: SQLite on one machine (WAL, `synchronous=FULL`: what was
+//! acknowledged is on the disk), or PostgreSQL with a synchronous standby (what was acknowledged is on two).
+//! What a block changes is the same for both, a pure function (`ingest.rs`) between two thin shells. Blocks,
+//! usage rows and audit events are only ever added.
 //!
 //! ```
 //! use tenantry_block::{NodeKey, Sealed};
@@ -29,110 +31,32 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod audit;
+mod error;
 mod ingest;
+pub mod postgres;
 mod query;
+mod sqlite;
+mod windows;
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use sqlx::Sqlite;
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteConnection, SqliteExecutor, SqlitePool, SqlitePoolOptions};
 use tenantry_block::Sealed;
 pub use tenantry_block::{Malformed, PublicKey};
 use tenantry_model::block::Block;
+use tenantry_model::usage::UsageReport;
+use tenantry_model::window::{GroupBy, UsageGroup, WindowWidth};
 use tenantry_model::{NodeName, WallTime};
-use tenantry_sqlite::{CommitError, finish};
 
+pub use audit::{AuditEvent, AuditKind};
+pub use error::StoreError;
+pub(crate) use error::{column, sql};
+use ingest::Arrival;
 pub use ingest::Taken;
-pub use query::{Filter, MOST_RECORDS};
-
-static MIGRATIONS: Migrator = sqlx::migrate!();
-
-/// How long a statement waits for another process that holds the database (an administrator's
-/// `sqlite3`, a backup).
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const READERS: u32 = 4;
-
-/// Why the ledger did not do what it was asked. The text says what failed; the cause is the source.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file cannot be opened or made.
-    #[error("cannot open the ledger {}: its directory must be there, writable to this user", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// The database's word.
-        source: sqlx::Error,
-    },
-    /// The file is of a later release.
-    #[error(
-        "the ledger {} has schema {found}, and this program knows schemas up to {known}: \
-         start the release that wrote it, or a later one", path.display()
-    )]
-    NewerSchema {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The latest this program knows.
-        known: i64,
-    },
-    /// The file is no ledger, or an unfinished one.
-    #[error("cannot bring the ledger {} to this program's schema", path.display())]
-    Migrate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: MigrateError,
-    },
-    /// A statement failed: busy, full, broken. Nothing was changed; asking again is safe.
-    #[error("the ledger failed to {what}")]
-    Sql {
-        /// What it was to do.
-        what: &'static str,
-        /// The database's word.
-        source: sqlx::Error,
-    },
-    /// A number larger than the ledger's 64-bit signed integers. Nothing was changed.
-    #[error("{what} = {value} does not fit the ledger: it takes up to 9223372036854775807")]
-    OutOfRange {
-        /// Which figure.
-        what: String,
-        /// The number.
-        value: String,
-    },
-    /// What stands in the ledger cannot be read back.
-    #[error("a row of the ledger's table {table} cannot be read: check the file with PRAGMA integrity_check")]
-    Unreadable {
-        /// The table.
-        table: &'static str,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A defect of this program, or its end. Whether the block was taken is not known; asking again is safe.
-    #[error("the ledger's work was cut off")]
-    Task {
-        /// What ended it.
-        source: tokio::task::JoinError,
-    },
-    /// More records match than one answer holds.
-    #[error("more than {MOST_RECORDS} records match: ask for one tenant or one job")]
-    TooMany,
-}
-
-pub(crate) fn sql(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| StoreError::Sql { what, source }
-}
-
-/// A number on its way into a column.
-pub(crate) fn column(what: &str, value: u64) -> Result<i64, StoreError> {
-    i64::try_from(value)
-        .map_err(|_| StoreError::OutOfRange { what: what.to_owned(), value: value.to_string() })
-}
+use postgres::{PostgresLedger, PostgresSettings};
+pub use query::{Filter, MOST_RECORDS, Page};
+use sqlite::SqliteLedger;
 
 /// A block and the bytes it came in.
 ///
@@ -170,108 +94,92 @@ impl std::ops::Deref for SentBlock {
     }
 }
 
-/// Something a person should look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditEvent {
-    /// When, by the server's clock.
-    pub at: WallTime,
-    /// What happened.
-    pub kind: AuditKind,
-    /// The caller, where the kernel told.
-    pub uid: Option<u32>,
-    /// The request in which it happened.
-    pub correlation_id: String,
-    /// The block, the run or the path it is about.
-    pub subject: String,
-    /// What exactly.
-    pub detail: String,
-}
-
-/// What an [`AuditEvent`] is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuditKind {
-    /// Another block came under a name the ledger has.
-    BlockConflict,
-    /// Another end came for a run that has one of the same or a better quality.
-    EndConflict,
-    /// A run's record was followed by one of a better quality.
-    EndCorrected,
-    /// A job's node went down, and its last reading closed it.
-    EndEstimated,
-    /// A block does not name the one before it.
-    ChainBroken,
-    /// A block is signed with a key that its node is not trusted with.
-    UnknownKey,
-    /// A node is trusted with a key from now on.
-    KeyTrusted,
-    /// A node's spool was damaged, and a new one was begun.
-    SpoolLost,
-    /// A block has another name than it was made with.
-    Renumbered,
-    /// Somebody without the right to send blocks tried.
-    Refused,
-}
-
-impl AuditKind {
-    const ALL: [Self; 10] = [
-        Self::BlockConflict,
-        Self::EndConflict,
-        Self::EndCorrected,
-        Self::EndEstimated,
-        Self::ChainBroken,
-        Self::UnknownKey,
-        Self::KeyTrusted,
-        Self::SpoolLost,
-        Self::Renumbered,
-        Self::Refused,
-    ];
-
-    /// Its name in the ledger.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BlockConflict => "block_conflict",
-            Self::EndConflict => "end_conflict",
-            Self::EndCorrected => "end_corrected",
-            Self::EndEstimated => "end_estimated",
-            Self::ChainBroken => "chain_broken",
-            Self::UnknownKey => "unknown_key",
-            Self::KeyTrusted => "key_trusted",
-            Self::SpoolLost => "spool_lost",
-            Self::Renumbered => "renumbered",
-            Self::Refused => "refused",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-}
-
-/// The embedded ledger. Clones share it.
+/// The ledger. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Ledger {
-    /// One connection: the database has one writer.
-    writer: SqlitePool,
-    readers: SqlitePool,
+pub struct Ledger(Store, WindowWidth);
+
+#[derive(Debug, Clone)]
+enum Store {
+    Sqlite(SqliteLedger),
+    Postgres(PostgresLedger),
 }
 
 impl Ledger {
-    /// Opens the ledger at `path`, makes it where there is none, and brings it to this program's
+    /// Opens the embedded ledger at `path`, makes it where there is none, and brings it to this program's
     /// schema.
     ///
     /// # Errors
     /// [`StoreError::Open`], [`StoreError::NewerSchema`], [`StoreError::Migrate`].
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let options = tenantry_sqlite::durable(path, BUSY_TIMEOUT).foreign_keys(true);
-        let open = |source| StoreError::Open { path: path.to_owned(), source };
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(open)?;
-        MIGRATIONS.run(&writer).await.map_err(|source| migration_error(path, source))?;
-        let options = options.create_if_missing(false).read_only(true);
-        let readers =
-            SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await.map_err(open)?;
-        Ok(Self { writer, readers })
+        SqliteLedger::open(path).await.map(|ledger| Self(Store::Sqlite(ledger), WindowWidth::HOUR))
+    }
+
+    /// Connects to the ledger in PostgreSQL: to the primary among its servers, with a synchronous standby.
+    ///
+    /// # Errors
+    /// [`StoreError::NoPrimary`]; [`StoreError::Refused`] where the schema, the roles or the standby are not as
+    /// they must be.
+    pub async fn connect(settings: &PostgresSettings) -> Result<Self, StoreError> {
+        PostgresLedger::connect(settings).await.map(|ledger| Self(Store::Postgres(ledger), WindowWidth::HOUR))
+    }
+
+    /// With windows of another width than an hour: those of runs that begin from now on.
+    #[must_use]
+    pub fn with_windows(self, width: WindowWidth) -> Self {
+        Self(self.0, width)
+    }
+
+    /// Makes days' partitions ahead, where the ledger has partitions, and says how many were missing. To be called
+    /// at the start and every hour.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`]: blocks are taken all the same, into the default partition.
+    pub async fn make_days(&self, now: WallTime) -> Result<i32, StoreError> {
+        match &self.0 {
+            Store::Sqlite(_) => Ok(0),
+            Store::Postgres(ledger) => ledger.make_days(now).await,
+        }
+    }
+
+    /// Takes a block and all that follows from it in one transaction. It may be called again with
+    /// the same block any number of times, after any failure.
+    ///
+    /// `received` is when it came, by the server's clock; `correlation_id` names the request.
+    /// When this returns [`Receipt::New`](tenantry_model::block::Receipt) or a duplicate, the block is on the
+    /// disk; of a ledger in PostgreSQL on the standby's, too.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`], [`StoreError::OutOfRange`], [`StoreError::Unreadable`]: not acknowledged; asking
+    /// again is safe.
+    pub async fn ingest(
+        &self,
+        sent: &SentBlock,
+        received: WallTime,
+        correlation_id: &str,
+    ) -> Result<Taken, StoreError> {
+        let (Self(store, width), sent, correlation_id) =
+            (self.clone(), sent.clone(), correlation_id.to_owned());
+        // A task of its own: the sender may go away in the middle, and a transaction that is dropped while
+        // it begins leaves the connection unusable.
+        let taken = tokio::spawn(async move {
+            let arrival = Arrival { sent: &sent, received, correlation_id: &correlation_id, width };
+            match &store {
+                Store::Sqlite(ledger) => ledger.take(arrival).await,
+                Store::Postgres(ledger) => ledger.take(arrival).await,
+            }
+        });
+        taken.await.map_err(|source| StoreError::Task { source })?
+    }
+
+    /// The last block of a boot that the ledger has; 0: none.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`], [`StoreError::Unreadable`].
+    pub async fn last_sequence(&self, sent: &SentBlock) -> Result<u64, StoreError> {
+        match &self.0 {
+            Store::Sqlite(ledger) => ledger.last_sequence(sent).await,
+            Store::Postgres(ledger) => ledger.last_sequence(sent).await,
+        }
     }
 
     /// Writes down something a person should look at.
@@ -279,7 +187,10 @@ impl Ledger {
     /// # Errors
     /// [`StoreError::Sql`]: it is not written.
     pub async fn audit(&self, event: &AuditEvent) -> Result<(), StoreError> {
-        insert_audit(&self.writer, event).await
+        match &self.0 {
+            Store::Sqlite(ledger) => ledger.audit(event).await,
+            Store::Postgres(ledger) => ledger.audit(event).await,
+        }
     }
 
     /// Trusts a node with a key, beside those it has: one whose disk was replaced has a new one.
@@ -287,96 +198,77 @@ impl Ledger {
     /// # Errors
     /// [`StoreError::Sql`]: nothing was changed.
     pub async fn trust_key(&self, node: &NodeName, key: PublicKey, now: WallTime) -> Result<(), StoreError> {
-        let mut db = self.begin().await?;
-        let done = trust_by_hand(&mut db, node, key, now).await;
-        finish(&mut db, done).await
-    }
-
-    pub(crate) async fn begin(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        tenantry_sqlite::begin(&self.writer).await.map_err(sql("begin a transaction"))
-    }
-
-    /// Ends all work and folds the write-ahead log into the database.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        // SQLite does so when the last connection closes; those that close together leave it to each other.
-        let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await;
-        self.writer.close().await;
-    }
-}
-
-fn migration_error(path: &Path, source: MigrateError) -> StoreError {
-    let path = path.to_owned();
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
-    match source {
-        MigrateError::VersionMissing(found) if found > known => {
-            StoreError::NewerSchema { path, found, known }
+        let event = AuditEvent::trusted_by_hand(node, key, now);
+        match &self.0 {
+            Store::Sqlite(ledger) => ledger.trust_key(node, key, &event).await,
+            Store::Postgres(ledger) => ledger.trust_key(node, key, &event).await,
         }
-        source => StoreError::Migrate { path, source },
     }
-}
 
-impl From<CommitError> for StoreError {
-    fn from(CommitError(source): CommitError) -> Self {
-        sql("commit a transaction")(source)
+    /// Usage of ended jobs by their latest revision, of running jobs by their latest reading, in
+    /// the order of tenant, job, start and node; and the latest counters of the tenants' own
+    /// groups, where the question is about neither one job nor one owner; and what is missing of the
+    /// nodes' records, where it is about everything.
+    ///
+    /// # Errors
+    /// [`StoreError::TooMany`], [`StoreError::Sql`], [`StoreError::Unreadable`].
+    pub async fn usage(&self, filter: &Filter) -> Result<UsageReport, StoreError> {
+        match &self.0 {
+            Store::Sqlite(ledger) => ledger.usage(filter).await,
+            Store::Postgres(ledger) => ledger.usage(filter).await,
+        }
     }
-}
 
-async fn trust_by_hand(
-    db: &mut SqliteConnection,
-    node: &NodeName,
-    key: PublicKey,
-    now: WallTime,
-) -> Result<(), StoreError> {
-    trust(db, node, key, now).await?;
-    let event = AuditEvent {
-        at: now,
-        kind: AuditKind::KeyTrusted,
-        uid: None,
-        correlation_id: "trust-key".to_owned(),
-        subject: format!("node {node}"),
-        detail: format!("an administrator trusts it with {key}"),
-    };
-    insert_audit(db, &event).await
-}
+    /// Usage by windows, a page of up to `limit` rows after the row `after`: written rows in the order they were
+    /// written, so that what comes meanwhile stands on a later page; then, on the last page, what running jobs used
+    /// in windows that have no row yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`], [`StoreError::Unreadable`].
+    pub async fn windows(&self, filter: &Filter, after: i64, limit: u32) -> Result<Page, StoreError> {
+        let (rows, pending) = match &self.0 {
+            Store::Sqlite(ledger) => ledger.windows(filter, after, limit).await?,
+            Store::Postgres(ledger) => ledger.windows(filter, after, limit).await?,
+        };
+        let mut rows = windows::windows(&rows)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if rows.len() > limit {
+            rows.truncate(limit);
+            let next = rows.last().map(|(id, _)| *id);
+            return Ok(Page { windows: rows.into_iter().map(|(_, window)| window).collect(), next });
+        }
+        let written = rows.into_iter().map(|(_, window)| window);
+        Ok(Page { windows: written.chain(pending).collect(), next: None })
+    }
 
-async fn trust(
-    db: &mut SqliteConnection,
-    node: &NodeName,
-    key: PublicKey,
-    now: WallTime,
-) -> Result<(), StoreError> {
-    sqlx::query("INSERT OR IGNORE INTO node_key (node, public_key, trusted_unix_usec) VALUES (?, ?, ?)")
-        .bind(node.as_str())
-        .bind(&key.0[..])
-        .bind(now.unix_usec())
-        .execute(db)
-        .await
-        .map_err(sql("trust a key"))?;
-    Ok(())
-}
+    /// Usage by windows, added up by what rows have in common; running jobs' windows are in it.
+    ///
+    /// # Errors
+    /// [`StoreError::TooMany`], [`StoreError::Sql`], [`StoreError::Unreadable`].
+    pub async fn groups(&self, filter: &Filter, by: &[GroupBy]) -> Result<Vec<UsageGroup>, StoreError> {
+        let (rows, pending) = match &self.0 {
+            Store::Sqlite(ledger) => ledger.groups(filter, by).await?,
+            Store::Postgres(ledger) => ledger.groups(filter, by).await?,
+        };
+        windows::groups(&rows, &pending, by)
+    }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // A String takes whatever is written.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
+    /// The latest audit events, oldest first, `most` of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`], [`StoreError::Unreadable`].
+    pub async fn audit_events(&self, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
+        match &self.0 {
+            Store::Sqlite(ledger) => ledger.audit_events(most).await,
+            Store::Postgres(ledger) => ledger.audit_events(most).await,
+        }
+    }
 
-async fn insert_audit(executor: impl SqliteExecutor<'_>, event: &AuditEvent) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO audit_event (at_unix_usec, kind, uid, correlation_id, subject, detail) \
-         VALUES (?, ?, ?, ?, ?, ?)",
-    )
-    .bind(event.at.unix_usec())
-    .bind(event.kind.as_str())
-    .bind(event.uid)
-    .bind(&event.correlation_id)
-    .bind(&event.subject)
-    .bind(&event.detail)
-    .execute(executor)
-    .await
-    .map_err(sql("write an audit event"))?;
-    Ok(())
+    /// Ends all work; of the embedded ledger the write-ahead log is folded into the database.
+    pub async fn close(&self) {
+        match &self.0 {
+            Store::Sqlite(ledger) => ledger.close().await,
+            Store::Postgres(ledger) => ledger.close().await,
+        }
+    }
 }

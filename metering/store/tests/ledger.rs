@@ -1,185 +1,20 @@
-//! The ledger on a real file.
+//! The ledger on a real file; run by tests/postgres/run, on a real PostgreSQL with a standby.
 // A test's helpers are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::arithmetic_side_effects, clippy::print_stdout, clippy::print_stderr)]
 
-use std::path::PathBuf;
+mod common;
 
+use common::*;
 use proptest::prelude::*;
-use sqlx::Connection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tenantry_block::{NodeKey, Sealed};
-use tenantry_model::block::{
-    Block, BlockHash, BlockKey, Contents, Event, GapReason, Receipt, Registered, Series, Subject,
-};
+use tenantry_model::block::{BlockHash, Event, GapReason, Receipt};
 use tenantry_model::catalogue::Metric;
-use tenantry_model::job::{Incarnation, JobEnd, Placement, Quality, Registration};
+use tenantry_model::job::Quality;
 use tenantry_model::reading::Reading;
 use tenantry_model::usage::{UsageRecord, UsageReport, UsageState};
-use tenantry_model::{Bytes, JobId, Moment, Usec, WallTime};
-use tenantry_store::{AuditEvent, AuditKind, Filter, Ledger, SentBlock, StoreError, Taken};
-
-const BOOT: &str = "0b0b0b0b-0000-4000-8000-000000000001";
-
-struct Fixture {
-    dir: tempfile::TempDir,
-    ledger: Ledger,
-}
-
-impl Fixture {
-    async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).await.unwrap();
-        Self { dir, ledger }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("ledger.sqlite")
-    }
-
-    async fn take(&self, sequence: u64, entries: Vec<Entry>) -> Receipt {
-        self.try_take(sequence, entries).await.unwrap()
-    }
-
-    async fn try_take(&self, sequence: u64, entries: Vec<Entry>) -> Result<Receipt, StoreError> {
-        match self.ledger.ingest(&sent(sequence, entries), moment(1).wall, "test").await? {
-            Taken::Receipt(receipt) => Ok(receipt),
-            Taken::UnknownKey => panic!("the node's key is not trusted"),
-        }
-    }
-
-    async fn report(&self) -> UsageReport {
-        self.ledger.usage(&Filter::default()).await.unwrap()
-    }
-
-    /// What was audited, but for the first block's key, and for chains: most tests make blocks that name none.
-    async fn audited(&self) -> Vec<AuditKind> {
-        let events = self.ledger.audit_events(100).await.unwrap().into_iter().map(|event| event.kind);
-        events.filter(|kind| ![AuditKind::KeyTrusted, AuditKind::ChainBroken].contains(kind)).collect()
-    }
-
-    /// As somebody with the file and `sqlite3` would.
-    async fn sql(&self, statement: &str) -> Result<u64, sqlx::Error> {
-        let mut db =
-            SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(self.path())).await?;
-        Ok(sqlx::query(statement).execute(&mut db).await?.rows_affected())
-    }
-}
-
-fn moment(usec: u64) -> Moment {
-    let wall = 1_795_000_000_000_000_i64.checked_add(i64::try_from(usec).unwrap()).unwrap();
-    Moment { wall: WallTime::from_unix_usec(wall).unwrap(), boottime_usec: Usec(usec) }
-}
-
-fn registration(job: u32, tenant: &str, uid: u32) -> Registration {
-    Registration {
-        incarnation: Incarnation {
-            cluster: None,
-            node: "n1".parse().unwrap(),
-            boot_id: BOOT.parse().unwrap(),
-            job_id: JobId(job),
-            began: moment(1_000).wall,
-        },
-        restart_count: None,
-        sluid: None,
-        uid,
-        gid: uid,
-        user: None,
-        account: Some("acme".parse().unwrap()),
-        partition: None,
-        allocated_cpus: Some(2),
-        scope: "system.slice/slurmstepd.scope".into(),
-        began: moment(1_000),
-        placement: Placement::Grafted {
-            tenant: tenant.parse().unwrap(),
-            leaf: "x".into(),
-            mounts: Vec::new(),
-        },
-    }
-}
-
-fn reading(at: u64, cpu: u64) -> Reading {
-    Reading { counters: [(Metric::CPU_USAGE, cpu)].into_iter().collect(), ..Reading::empty(moment(at)) }
-}
-
-/// What a test puts into a block.
-#[derive(Clone)]
-enum Entry {
-    Job(Box<Registration>, Reading),
-    Tenant(Reading),
-    End(Box<JobEnd>),
-    Event(Event),
-}
-
-fn running(job: u32, at: u64, cpu: u64) -> Entry {
-    Entry::Job(Box::new(registration(job, "acme", 1000)), reading(at, cpu))
-}
-
-fn end_of(registration: Registration, at: u64, cpu: u64, quality: Quality) -> Entry {
-    let reading = (quality != Quality::Gap).then(|| reading(at, cpu));
-    let ended = moment(at);
-    let end = JobEnd {
-        registration,
-        allocation: None,
-        reading,
-        steps: None,
-        ended,
-        quality,
-        unmeasured_usec: None,
-    };
-    Entry::End(Box::new(end))
-}
-
-fn end(job: u32, at: u64, cpu: u64) -> Entry {
-    end_of(registration(job, "acme", 1000), at, cpu, Quality::Exact)
-}
-
-fn tenant(at: u64, cpu: u64) -> Entry {
-    Entry::Tenant(reading(at, cpu))
-}
-
-fn contents(entries: Vec<Entry>) -> Contents {
-    let mut contents = Contents::default();
-    for entry in entries {
-        let (subject, reading) = match entry {
-            Entry::Job(registration, reading) => {
-                let subject = Subject::Job(registration.incarnation.clone());
-                contents.registered.push(Registered { registration: *registration, allocation: None });
-                (subject, reading)
-            }
-            Entry::Tenant(reading) => {
-                (Subject::Tenant { node: "n1".parse().unwrap(), tenant: "acme".parse().unwrap() }, reading)
-            }
-            Entry::End(end) => {
-                contents.ends.push(*end);
-                continue;
-            }
-            Entry::Event(event) => {
-                contents.events.push(event);
-                continue;
-            }
-        };
-        match contents.series.iter_mut().find(|series| series.subject == subject) {
-            Some(series) => series.readings.push(reading),
-            None => contents.series.push(Series { subject, readings: vec![reading] }),
-        }
-    }
-    contents
-}
-
-fn sealed(boot: &str, sequence: u64, previous: BlockHash, entries: Vec<Entry>) -> Sealed {
-    let key = BlockKey { node: "n1".parse().unwrap(), boot_id: boot.parse().unwrap(), sequence };
-    let block = Block { key, previous, closed: moment(60_000_000), contents: contents(entries) };
-    Sealed::new(&block, &NodeKey::from_seed(&[1; 32])).unwrap()
-}
-
-fn parsed(sealed: &Sealed) -> SentBlock {
-    SentBlock::parse(sealed.bytes().to_vec()).unwrap()
-}
-
-fn sent(sequence: u64, entries: Vec<Entry>) -> SentBlock {
-    parsed(&sealed(BOOT, sequence, BlockHash::default(), entries))
-}
+use tenantry_model::{Bytes, JobId, Moment, Usec};
+use tenantry_store::{AuditEvent, AuditKind, Filter, StoreError, Taken};
 
 #[tokio::test]
 async fn a_block_counts_once_however_often_it_is_sent() {
@@ -241,14 +76,11 @@ async fn an_exact_end_follows_an_estimated_one_as_a_revision_and_not_the_other_w
         [AuditKind::EndCorrected, AuditKind::EndCorrected, AuditKind::EndConflict]
     );
     // Every revision is kept.
-    let mut db = SqliteConnection::connect(&format!("sqlite://{}", it.path().display())).await.unwrap();
-    let kept: Vec<(i64, String, Option<i64>)> =
-        sqlx::query_as("SELECT revision, quality, cpu_usage_usec FROM usage ORDER BY revision")
-            .fetch_all(&mut db)
-            .await
-            .unwrap();
     let expected = [(1, "gap", None), (2, "estimated", Some(30)), (3, "exact", Some(42))];
-    assert_eq!(kept, expected.map(|(revision, quality, cpu)| (revision, quality.to_owned(), cpu)));
+    assert_eq!(
+        it.revisions().await,
+        expected.map(|(revision, quality, cpu)| (revision, quality.to_owned(), cpu))
+    );
 }
 
 #[tokio::test]
@@ -312,37 +144,46 @@ async fn nobody_changes_what_was_written() {
     it.take(1, vec![end(7, 5_000, 42)]).await;
     it.take(1, vec![]).await;
     let before = (it.report().await, it.ledger.audit_events(9).await.unwrap());
-    for statement in [
-        "UPDATE usage SET record = '{}'",
-        "DELETE FROM usage",
-        "INSERT OR REPLACE INTO usage (id, node, boot_id, job_id, began_unix_usec, revision, block, record) \
-         VALUES (1, 'n', 'b', 1, 1, 1, 1, '{}')",
-        "REPLACE INTO usage (node, boot_id, job_id, began_unix_usec, revision, block, record) \
-         SELECT node, boot_id, job_id, began_unix_usec, revision, block, '{}' FROM usage",
-        "UPDATE block SET payload = x'00'",
-        "DELETE FROM block",
-        "REPLACE INTO block \
-         (node, boot_id, sequence, payload_sha256, payload, received_unix_usec, correlation_id) \
-         SELECT node, boot_id, sequence, payload_sha256, x'00', 0, '' FROM block",
-        "UPDATE audit_event SET detail = ''",
-        "DELETE FROM audit_event",
-        "REPLACE INTO audit_event SELECT id, 0, kind, uid, correlation_id, subject, '' FROM audit_event",
+    for (in_sqlite, in_postgres) in [
+        ("UPDATE usage SET record = '{}'", "UPDATE meter.usage SET record = '{}'"),
+        ("DELETE FROM usage", "DELETE FROM meter.usage"),
+        (
+            "INSERT OR REPLACE INTO usage (id, node, boot_id, job_id, began_unix_usec, revision, block, record) \
+             VALUES (1, 'n', 'b', 1, 1, 1, 1, '{}')",
+            "TRUNCATE meter.usage",
+        ),
+        (
+            "REPLACE INTO usage (node, boot_id, job_id, began_unix_usec, revision, block, record) \
+             SELECT node, boot_id, job_id, began_unix_usec, revision, block, '{}' FROM usage",
+            "UPDATE meter.usage_name SET revision = 2",
+        ),
+        ("UPDATE block SET payload = x'00'", "UPDATE meter.block SET payload = '\\x00'"),
+        ("DELETE FROM block", "DELETE FROM meter.block_name"),
+        (
+            "REPLACE INTO block \
+             (node, boot_id, sequence, payload_sha256, payload, received_unix_usec, correlation_id) \
+             SELECT node, boot_id, sequence, payload_sha256, x'00', 0, '' FROM block",
+            "TRUNCATE meter.block, meter.block_name",
+        ),
+        ("UPDATE audit_event SET detail = ''", "UPDATE meter.audit_event SET detail = ''"),
+        ("DELETE FROM audit_event", "DELETE FROM meter.audit_event"),
+        (
+            "REPLACE INTO audit_event SELECT id, 0, kind, uid, correlation_id, subject, '' FROM audit_event",
+            "DELETE FROM meter.node_key",
+        ),
     ] {
-        let refused = it.sql(statement).await.expect_err(statement).to_string();
-        assert!(refused.contains("is never"), "{statement}: {refused}");
+        let refused = it.sql(in_sqlite, in_postgres).await.expect_err(in_postgres).to_string();
+        assert!(refused.contains("is never"), "{in_sqlite}, {in_postgres}: {refused}");
     }
     assert_eq!((it.report().await, it.ledger.audit_events(9).await.unwrap()), before);
 }
 
 #[tokio::test]
 async fn what_was_taken_is_there_after_reopening() {
-    let it = Fixture::new().await;
+    let mut it = Fixture::new().await;
     it.take(1, vec![running(7, 3_000, 20), tenant(3_000, 20), end(8, 5_000, 1)]).await;
     let before = it.report().await;
-    let Fixture { dir, ledger } = it;
-    drop(ledger);
-    let ledger = Ledger::open(&dir.path().join("ledger.sqlite")).await.unwrap();
-    let it = Fixture { dir, ledger };
+    it.reopen().await;
     assert_eq!(it.report().await, before);
     assert_eq!(
         it.take(1, vec![running(7, 3_000, 20), tenant(3_000, 20), end(8, 5_000, 1)]).await,
@@ -385,15 +226,16 @@ async fn a_record_comes_back_as_it_went_in() {
 #[tokio::test]
 async fn a_ledger_of_a_later_release_is_refused_with_what_to_do() {
     let it = Fixture::new().await;
-    it.sql(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (999, 'later', 1, x'00', 0)",
-    )
-    .await
-    .unwrap();
-    let refused = Ledger::open(&it.path()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::NewerSchema { found: 999, .. }), "{refused:?}");
-    assert!(refused.to_string().contains("start the release that wrote it"));
+    let later = |table| {
+        format!(
+            "INSERT INTO {table} (version, description, success, checksum, execution_time) \
+             VALUES (999, 'later', true, '', 0)"
+        )
+    };
+    it.sql(&later("_sqlx_migrations"), &later("meter._sqlx_migrations")).await.unwrap();
+    let refused = it.place.open().await.unwrap_err();
+    assert!(refused.to_string().contains("schema 999"));
+    assert!(refused.to_string().contains("start the release that"), "{refused}");
 }
 
 #[tokio::test]
@@ -460,7 +302,7 @@ proptest! {
             for (step, at) in resends.iter().chain(&order).enumerate() {
                 shuffled.take(u64::try_from(*at).unwrap() + 1, blocks[*at].clone()).await;
                 if step == reopen_after {
-                    shuffled.ledger = Ledger::open(&shuffled.path()).await.unwrap();
+                    shuffled.reopen().await;
                 }
             }
             assert_eq!(without_memory(shuffled.report().await), without_memory(straight.report().await));

@@ -5,13 +5,15 @@
 //! `memory.peak` throughout, nor less than nothing, and the bound says how far that could be off. A
 //! group begins with nothing, at the job's start.
 //!
-//! **CPU.** The kernel counts; differences only tell when. A counter that is less than before was begun
-//! anew, and what it shows was added since.
+//! **CPU, IO, network.** The kernel counts; differences only tell when ([`counted`](crate::counted)).
 
 use serde::{Deserialize, Serialize};
 use tenantry_model::catalogue::Metric;
 use tenantry_model::reading::Reading;
+use tenantry_model::window::Quantity;
 use tenantry_model::{Bytes, Moment, Usec};
+
+use crate::counted::{COUNTERS, Counted, counter};
 
 /// Between readings further apart than this the memory is marked as interpolated.
 pub const INTERPOLATED_AFTER: Usec = Usec(120_000_000);
@@ -33,7 +35,7 @@ pub struct Integral {
     doubled_bound: Option<u128>,
     /// Whether each reading so far had memory at all.
     memory_known: bool,
-    cpu_usec: u64,
+    counters: [Counted; COUNTERS.len()],
     interpolated_usec: u64,
     readings: u64,
 }
@@ -42,7 +44,16 @@ pub struct Integral {
 struct Point {
     at: Usec,
     memory: Bytes,
-    cpu: Option<Usec>,
+}
+
+/// By how much a quantity has grown with a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub quantity: Quantity,
+    /// Since when, by the monotonic clock.
+    pub since: Usec,
+    /// In the quantity's unit; memory over time in half bytes x microseconds.
+    pub amount: i128,
 }
 
 /// Memory over time.
@@ -59,11 +70,11 @@ impl Integral {
     #[must_use]
     pub fn new(began: Moment) -> Self {
         Self {
-            last: Point { at: began.boottime_usec, memory: Bytes(0), cpu: Some(Usec(0)) },
+            last: Point { at: began.boottime_usec, memory: Bytes(0) },
             doubled_byte_usec: 0,
             doubled_bound: Some(0),
             memory_known: true,
-            cpu_usec: 0,
+            counters: [Counted::new(began.boottime_usec); COUNTERS.len()],
             interpolated_usec: 0,
             readings: 0,
         }
@@ -72,40 +83,82 @@ impl Integral {
     /// With one more reading.
     #[must_use]
     pub fn with(mut self, reading: &Reading) -> Self {
+        self.take(reading);
+        self
+    }
+
+    /// With the reading of the run's end, whose counters hold whenever they were read.
+    #[must_use]
+    pub fn ended(mut self, reading: &Reading) -> Self {
+        self.settle(reading);
+        self
+    }
+
+    /// Takes one more reading, unless it is not after the last: what has grown.
+    pub(crate) fn take(&mut self, reading: &Reading) -> Vec<Step> {
         let at = reading.at.boottime_usec;
-        let Some(time) = at.since(self.last.at).filter(|time| time.0 > 0) else { return self };
+        if !self.is_next(at) {
+            return Vec::new();
+        }
+        let since = std::mem::replace(&mut self.last.at, at);
+        let time = Usec(at.0.saturating_sub(since.0));
         self.readings = self.readings.saturating_add(1);
         if time > INTERPOLATED_AFTER {
             self.interpolated_usec = self.interpolated_usec.saturating_add(time.0);
         }
-        match reading.bytes(Metric::MEMORY_CURRENT) {
-            Some(memory) => {
-                let time = u128::from(time.0);
-                // 65 bits times 64 bits: it always fits.
-                let doubled =
-                    u128::from(self.last.memory.0).saturating_add(memory.0.into()).saturating_mul(time);
-                self.doubled_byte_usec = self.doubled_byte_usec.saturating_add(doubled);
-                let most = reading
-                    .bytes(Metric::MEMORY_PEAK)
-                    .map(|peak| u128::from(peak.0).saturating_mul(2).saturating_mul(time));
-                self.doubled_bound = self
-                    .doubled_bound
-                    .zip(most)
-                    .map(|(bound, most)| bound.saturating_add(doubled.max(most.saturating_sub(doubled))));
-                self.last.memory = memory;
+        let mut steps = Vec::new();
+        if let Some(amount) = self.memory_step(reading, time) {
+            steps.push(Step { quantity: Quantity::Memory, since, amount });
+        }
+        for (quantity, counted) in COUNTERS.into_iter().zip(&mut self.counters) {
+            if let Some(value) = counter(reading, quantity) {
+                let (since, amount) = counted.advance(at, value);
+                steps.push(Step { quantity, since, amount: amount.into() });
             }
-            None => self.memory_known = false,
         }
-        if let Some(cpu) = reading.cpu_usage() {
-            let more = match self.last.cpu {
-                Some(before) => cpu.since(before).unwrap_or(cpu),
-                None => cpu,
-            };
-            self.cpu_usec = self.cpu_usec.saturating_add(more.0);
-            self.last.cpu = Some(cpu);
+        steps
+    }
+
+    /// Takes the reading of the run's end. One that is not after the last was begun before that was: its
+    /// counters are the final ones all the same, and the differences may be negative.
+    pub(crate) fn settle(&mut self, reading: &Reading) -> Vec<Step> {
+        let at = reading.at.boottime_usec;
+        if self.is_next(at) {
+            return self.take(reading);
         }
-        self.last.at = at;
-        self
+        let counters = COUNTERS.into_iter().zip(&mut self.counters);
+        counters
+            .filter_map(|(quantity, counted)| {
+                let amount = counted.settle(counter(reading, quantity)?);
+                Some(Step { quantity, since: at, amount })
+            })
+            .collect()
+    }
+
+    /// After the last; the first one may be of the moment the group was made.
+    fn is_next(&self, at: Usec) -> bool {
+        at > self.last.at || (self.readings == 0 && at == self.last.at)
+    }
+
+    /// How much memory over time has grown, in half bytes x microseconds.
+    fn memory_step(&mut self, reading: &Reading, time: Usec) -> Option<i128> {
+        let Some(memory) = reading.bytes(Metric::MEMORY_CURRENT) else {
+            self.memory_known = false;
+            return None;
+        };
+        let time = u128::from(time.0);
+        // 65 bits times 64 bits: it always fits, 127 bits of it and the sign.
+        let doubled = u128::from(self.last.memory.0).saturating_add(memory.0.into()).saturating_mul(time);
+        self.doubled_byte_usec = self.doubled_byte_usec.saturating_add(doubled);
+        let most = reading
+            .bytes(Metric::MEMORY_PEAK)
+            .map(|peak| u128::from(peak.0).saturating_mul(2).saturating_mul(time));
+        self.doubled_bound = self
+            .doubled_bound
+            .zip(most)
+            .map(|(bound, most)| bound.saturating_add(doubled.max(most.saturating_sub(doubled))));
+        self.last.memory = memory;
+        self.memory_known.then(|| i128::try_from(doubled).unwrap_or(i128::MAX))
     }
 
     /// Memory over time; `None` where some reading had none.
@@ -118,10 +171,12 @@ impl Integral {
         })
     }
 
-    /// CPU time by the sum of differences: of a group that was never begun anew, its last counter.
+    /// A counter by the sum of its differences: where it was never begun anew, what it showed last. `None`
+    /// where no reading had it.
     #[must_use]
-    pub fn cpu(&self) -> Usec {
-        Usec(self.cpu_usec)
+    pub fn counted(&self, quantity: Quantity) -> Option<u64> {
+        let mut counters = COUNTERS.into_iter().zip(&self.counters);
+        counters.find(|(of, _)| *of == quantity).and_then(|(_, counted)| counted.total())
     }
 
     /// Time between readings that were more than [`INTERPOLATED_AFTER`] apart.
@@ -215,7 +270,17 @@ mod tests {
 
     #[test]
     fn a_counter_that_was_begun_anew_adds_what_it_shows() {
-        assert_eq!(all(&[reading(1, 50, 0, 0), reading(2, 20, 0, 0), reading(3, 25, 0, 0)]).cpu(), Usec(75));
+        let anew = all(&[reading(1, 50, 0, 0), reading(2, 20, 0, 0), reading(3, 25, 0, 0)]);
+        assert_eq!(anew.counted(Quantity::CpuUsage), Some(75));
+        assert_eq!(anew.counted(Quantity::IoRead), None);
+    }
+
+    #[test]
+    fn the_ends_counters_hold_whenever_they_were_read() {
+        let run = all(&[reading(10, 50, 0, 0)]);
+        assert_eq!(run.clone().ended(&reading(10, 52, 0, 0)).counted(Quantity::CpuUsage), Some(52));
+        assert_eq!(run.clone().ended(&reading(9, 49, 0, 0)).counted(Quantity::CpuUsage), Some(49));
+        assert_eq!(run.ended(&reading(11, 53, 0, 0)).counted(Quantity::CpuUsage), Some(53));
     }
 
     #[test]
@@ -249,7 +314,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_sum_of_differences_is_the_last_counter(readings in steps()) {
-            prop_assert_eq!(Some(all(&readings).cpu()), readings.last().unwrap().cpu_usage());
+            let last = readings.last().unwrap().cpu_usage();
+            prop_assert_eq!(all(&readings).counted(Quantity::CpuUsage).map(Usec), last);
         }
 
         #[test]

@@ -11,28 +11,37 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod counted;
+pub mod csv;
 mod integral;
+mod run;
 mod totals;
 pub mod window;
+mod windows;
 
 pub use integral::{INTERPOLATED_AFTER, Integral, MemoryTime};
+pub use run::{Row, Run, corrections};
 pub use totals::{Sum, Totals, totals_by_tenant};
 
 use tenantry_model::catalogue::Metric;
 use tenantry_model::job::{Allocation, JobEnd, Quality, Registration};
-use tenantry_model::reading::{IoStat, Reading};
+use tenantry_model::reading::Reading;
 use tenantry_model::usage::{UsageRecord, UsageState};
+use tenantry_model::window::Quantity;
 use tenantry_model::{Bytes, Moment, Usec};
+
+use counted::counter;
 
 /// The final record of a job's run on one node. `integral` is of the readings that came before its end.
 ///
-/// The job's group is made anew for each run, so its counters are the run's own. Where there was
-/// no reading, only times and allocation are there.
+/// The job's group is made anew for each run, so its counters are the run's own; what is billed is the sum of
+/// their differences, which is the last counter where none was begun anew meanwhile. Where there was no
+/// reading, only times and allocation are there.
 #[must_use]
 pub fn record_of_end(end: &JobEnd, integral: Option<Integral>) -> UsageRecord {
     let JobEnd { registration, allocation, reading, steps, ended, quality, unmeasured_usec } = end;
     let integral = integral.unwrap_or_else(|| Integral::new(registration.began));
-    let integral = reading.as_ref().map(|reading| integral.with(reading));
+    let integral = reading.as_ref().map(|reading| integral.ended(reading));
     let record = record(registration, allocation.as_ref(), reading.as_ref(), integral.as_ref(), *ended);
     let unmeasured_usec = match quality {
         Quality::Exact => Some(Usec(0)),
@@ -75,9 +84,10 @@ fn record(
     let usec = |metric| reading.and_then(|reading| reading.usec(metric));
     let bytes = |metric| reading.and_then(|reading| reading.bytes(metric));
     let count = |metric| reading.and_then(|reading| reading.get(metric));
+    // Where the last reading has it: what was counted before is not what was counted in all.
+    let counted = |quantity| counter(reading?, quantity).and(integral?.counted(quantity));
     let memory = integral.and_then(Integral::memory);
-    let allocated_cpus = allocation.and_then(|allocation| allocation.cpus).or(registration.allocated_cpus);
-    let allocated_memory = allocation.and_then(|allocation| allocation.memory);
+    let (allocated_cpus, allocated_memory) = allocated(registration, allocation);
     UsageRecord {
         cluster: incarnation.cluster.clone(),
         job_id: incarnation.job_id,
@@ -93,7 +103,7 @@ fn record(
         began: incarnation.began,
         ended: until.wall,
         elapsed_usec: elapsed,
-        cpu_usage_usec: usec(Metric::CPU_USAGE),
+        cpu_usage_usec: counted(Quantity::CpuUsage).map(Usec),
         cpu_user_usec: usec(Metric::CPU_USER),
         cpu_system_usec: usec(Metric::CPU_SYSTEM),
         steps_cpu_usec: None,
@@ -107,10 +117,10 @@ fn record(
         unmeasured_usec: None,
         memory_oom_kills: count(Metric::MEMORY_OOM_KILLS),
         pids_peak: count(Metric::PIDS_PEAK),
-        io_read_bytes: reading.and_then(|reading| io_sum(reading, |io| io.rbytes)),
-        io_write_bytes: reading.and_then(|reading| io_sum(reading, |io| io.wbytes)),
-        network_receive_bytes: bytes(Metric::NETWORK_RX_BYTES),
-        network_transmit_bytes: bytes(Metric::NETWORK_TX_BYTES),
+        io_read_bytes: counted(Quantity::IoRead).map(Bytes),
+        io_write_bytes: counted(Quantity::IoWrite).map(Bytes),
+        network_receive_bytes: counted(Quantity::NetworkReceive).map(Bytes),
+        network_transmit_bytes: counted(Quantity::NetworkTransmit).map(Bytes),
         allocated_cpus,
         allocated_cpu_usec: allocated_cpus.zip(elapsed).and_then(|(cpus, time)| cpu_time(cpus, time)),
         allocated_memory_bytes: allocated_memory,
@@ -120,10 +130,10 @@ fn record(
     }
 }
 
-/// Over all devices; zero where `io.stat` was there and named none, since the kernel leaves out
-/// devices without IO.
-fn io_sum(reading: &Reading, figure: impl Fn(&IoStat) -> Bytes) -> Option<Bytes> {
-    reading.io.as_ref()?.iter().try_fold(Bytes(0), |sum, io| sum.checked_add(figure(&io.stat)))
+/// CPUs and memory on this node.
+fn allocated(registration: &Registration, allocation: Option<&Allocation>) -> (Option<u32>, Option<Bytes>) {
+    let cpus = allocation.and_then(|allocation| allocation.cpus).or(registration.allocated_cpus);
+    (cpus, allocation.and_then(|allocation| allocation.memory))
 }
 
 fn cpu_time(cpus: u32, time: Usec) -> Option<Usec> {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tenantry_model::WallTime;
 use tenantry_model::job::{Incarnation, Placement};
-use tenantry_model::reading::{DeviceId, DeviceIo};
+use tenantry_model::reading::{DeviceId, DeviceIo, IoStat};
 
 use super::*;
 

@@ -19,7 +19,7 @@ const SITE: &str = "[tenants.acme]\ncpu_max = '50%'\nmemory_max = '1GiB'\nmemory
 const SCOPE: &str = "system.slice/n1_slurmstepd.scope";
 
 /// A fresh tenant's group as the kernel prints it, with a few processes in it.
-const FILES: [(&str, &str); 19] = [
+const FILES: [(&str, &str); 20] = [
     ("cgroup.controllers", "cpuset cpu io memory pids\n"),
     ("cgroup.subtree_control", "cpuset cpu io memory pids\n"),
     ("cgroup.max.descendants", "max\n"),
@@ -28,6 +28,7 @@ const FILES: [(&str, &str); 19] = [
     ("cpu.stat", "usage_usec 3723004005\nuser_usec 0\nsystem_usec 0\n"),
     ("cpu.weight", "100\n"),
     ("cpuset.cpus", "\n"),
+    ("io.stat", ""),
     ("io.max", "8:16 rbps=1048576 wbps=max riops=max wiops=max\n"),
     ("io.weight", "default 100\n"),
     ("memory.current", "12582912\n"),

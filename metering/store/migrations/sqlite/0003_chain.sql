@@ -4,6 +4,7 @@
 ALTER TABLE block ADD COLUMN previous_sha256 BLOB CHECK (length(previous_sha256) = 32);
 ALTER TABLE block ADD COLUMN signer BLOB CHECK (length(signer) = 32);
 ALTER TABLE block ADD COLUMN closed_unix_usec INTEGER; -- by the node's clock
+CREATE INDEX block_boot ON block (boot_id); -- whose a boot is
 
 -- The keys that nodes sign with. A node's first key is taken with its first block; another one is
 -- refused until an administrator trusts it.
@@ -47,7 +48,7 @@ CREATE TABLE running_job (
     registration    TEXT CHECK (json_valid(registration)), -- NULL: its readings came first
     allocation      TEXT CHECK (json_valid(allocation)),   -- NULL: not known yet
     reading         TEXT CHECK (json_valid(reading)),      -- the latest; NULL: none yet
-    integral        TEXT CHECK (json_valid(integral)),     -- of all readings so far
+    integral        TEXT CHECK (json_valid(integral)),     -- of all readings so far, and the windows that have no row yet
     record          TEXT CHECK (json_valid(record)),       -- what a reader gets
     tenant          TEXT    AS (record ->> 'tenant'),
     uid             INTEGER AS (record ->> 'uid')

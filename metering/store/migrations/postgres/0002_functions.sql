@@ -1,0 +1,434 @@
+-- The only ways into the ledger, and out of it.
+
+-- What the ledger has about a block, in one snapshot, and the version of its node's row at that moment. take() of
+-- an older version does nothing: so no lock is held while the server plans, and several servers share one ledger.
+CREATE FUNCTION meter.facts(
+    p_node text, p_boot_id text, p_sequence bigint,
+    p_before_boot text, p_before_sequence bigint, p_boots text[],
+    p_job_ids bigint[], p_nodes text[], p_boot_ids text[], p_began bigint[], p_clusters text[],
+    OUT version bigint, OUT known bytea, OUT trusted bytea[],
+    OUT before_sequence bigint, OUT before_sha256 bytea, OUT before_closed bigint,
+    OUT boot_before_sha256 bytea, OUT foreign_boots text[], OUT running bytea, OUT revisions jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_boot integer;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'this is a standby' USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
+    SELECT n.version INTO version FROM meter.node n WHERE n.node = p_node;
+    version := coalesce(version, 0);
+    SELECT b.boot INTO v_boot FROM meter.boot b WHERE b.node = p_node AND b.boot_id = p_boot_id;
+    IF v_boot IS NOT NULL THEN
+        SELECT b.payload_sha256 INTO known FROM meter.block_name b WHERE b.boot = v_boot AND b.sequence = p_sequence;
+        IF known IS NOT NULL THEN
+            RETURN;
+        END IF;
+        SELECT b.sequence, b.payload_sha256, b.closed_unix_usec
+            INTO before_sequence, before_sha256, before_closed
+            FROM meter.block_name b WHERE b.boot = v_boot AND b.sequence < p_sequence
+            ORDER BY b.sequence DESC LIMIT 1;
+    END IF;
+    SELECT array_agg(k.public_key) INTO trusted FROM meter.node_key k WHERE k.node = p_node;
+    IF p_before_boot IS NOT NULL THEN
+        SELECT b.payload_sha256 INTO boot_before_sha256
+            FROM meter.block_name b JOIN meter.boot USING (boot)
+            WHERE boot.node = p_node AND boot.boot_id = p_before_boot AND b.sequence = p_before_sequence;
+    END IF;
+    IF cardinality(p_boots) > 0 THEN
+        SELECT array_agg(DISTINCT b.boot_id) INTO foreign_boots FROM meter.boot b
+            WHERE b.boot_id = ANY (p_boots)
+              AND NOT EXISTS (SELECT FROM meter.boot own WHERE own.node = p_node AND own.boot_id = b.boot_id);
+    END IF;
+    SELECT r.state INTO running FROM meter.node_running r WHERE r.node = p_node;
+    IF cardinality(p_job_ids) > 0 THEN
+        SELECT jsonb_agg(jsonb_build_array(w.place, latest.revision, latest.record)) INTO revisions
+            FROM unnest(p_job_ids, p_nodes, p_boot_ids, p_began, p_clusters) WITH ORDINALITY
+                 AS w (job_id, node, boot_id, began, cluster, place)
+            CROSS JOIN LATERAL (
+                SELECT u.revision, u.record
+                FROM meter.usage_name n JOIN meter.usage u USING (job_id, received_unix_usec, node, boot_id, began_unix_usec, revision)
+                WHERE n.job_id = w.job_id AND n.node = w.node AND n.boot_id = w.boot_id
+                  AND n.began_unix_usec = w.began AND n.cluster IS NOT DISTINCT FROM w.cluster
+                  AND u.cluster IS NOT DISTINCT FROM w.cluster
+                ORDER BY n.revision DESC LIMIT 1) AS latest;
+    END IF;
+END $$;
+COMMENT ON FUNCTION meter.facts IS 'What the ledger has about a block';
+
+-- What is acknowledged must be on two disks, as far as a session can tell.
+CREATE FUNCTION meter.demand_standby() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('synchronous_standby_names') = '' THEN
+        RAISE EXCEPTION 'the database has no synchronous standby'
+            USING ERRCODE = 'TN001', HINT = 'set synchronous_standby_names, or postgres.standby = "optional"';
+    END IF;
+    IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
+        RAISE EXCEPTION 'synchronous_commit is %, and a commit would not wait for the standby', current_setting('synchronous_commit')
+            USING ERRCODE = 'TN001', HINT = 'set synchronous_commit = on, or postgres.standby = "optional"';
+    END IF;
+END $$;
+
+-- One row of the node's is changed by each acknowledgement: a duplicate's, too. So its commit waits for the standby,
+-- and with it whatever the first one's commit may not have waited for. False where the version is not the node's.
+CREATE FUNCTION meter.acknowledge(p_node text, p_version bigint, p_received bigint) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE meter.node SET version = version + 1, acknowledged_unix_usec = p_received
+        WHERE node = p_node AND version = p_version;
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    IF p_version <> 0 THEN
+        RETURN false;
+    END IF;
+    INSERT INTO meter.node (node, version, acknowledged_unix_usec) VALUES (p_node, 1, p_received)
+        ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END $$;
+
+CREATE FUNCTION meter.write_audit(p_audit jsonb) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO meter.audit_event (at_unix_usec, kind, uid, correlation_id, subject, detail)
+    SELECT at_unix_usec, kind, uid, correlation_id, subject, detail
+    FROM jsonb_to_recordset(p_audit)
+         AS e (at_unix_usec bigint, kind text, uid bigint, correlation_id text, subject text, detail text)
+$$;
+
+-- A block and all that follows from it. False: the facts are not those that it was planned on.
+CREATE FUNCTION meter.take(
+    p_standby boolean, p_node text, p_version bigint, p_received bigint,
+    p_boot_id text, p_sequence bigint, p_sha256 bytea, p_payload bytea,
+    p_previous bytea, p_signer bytea, p_closed bigint, p_correlation_id text,
+    p_trust boolean, p_running bytea,
+    p_kept jsonb, p_gone jsonb, p_usage jsonb, p_windows jsonb, p_gaps jsonb, p_tenants jsonb, p_audit jsonb)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_boot integer;
+BEGIN
+    IF p_standby THEN
+        PERFORM meter.demand_standby();
+    END IF;
+    IF NOT meter.acknowledge(p_node, p_version, p_received) THEN
+        RETURN false;
+    END IF;
+    IF p_trust THEN
+        INSERT INTO meter.node_key (node, public_key, trusted_unix_usec) VALUES (p_node, p_signer, p_received);
+    ELSIF NOT EXISTS (SELECT FROM meter.node_key WHERE node = p_node AND public_key = p_signer) THEN
+        RAISE EXCEPTION 'node % is not trusted with the key of this block', p_node USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    SELECT boot INTO v_boot FROM meter.boot WHERE node = p_node AND boot_id = p_boot_id;
+    IF v_boot IS NULL THEN
+        INSERT INTO meter.boot (node, boot_id, received_unix_usec) VALUES (p_node, p_boot_id, p_received)
+            RETURNING boot INTO v_boot;
+    END IF;
+    INSERT INTO meter.block_name (boot, sequence, received_unix_usec, closed_unix_usec, payload_sha256)
+        VALUES (v_boot, p_sequence, p_received, p_closed, p_sha256);
+    INSERT INTO meter.block (boot, sequence, received_unix_usec, correlation_id, previous_sha256, signer, payload)
+        VALUES (v_boot, p_sequence, p_received, p_correlation_id, p_previous, p_signer, p_payload);
+    IF p_running IS NOT NULL THEN
+        INSERT INTO meter.node_running (node, state) VALUES (p_node, p_running)
+            ON CONFLICT (node) DO UPDATE SET state = excluded.state;
+    END IF;
+    IF p_gone IS NOT NULL THEN
+        DELETE FROM meter.running_job j
+            USING jsonb_to_recordset(p_gone)
+                  AS g (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text)
+            WHERE j.job_id = g.job_id AND j.node = g.node AND j.boot_id = g.boot_id
+              AND j.began_unix_usec = g.began_unix_usec AND j.cluster IS NOT DISTINCT FROM g.cluster;
+    END IF;
+    IF p_kept IS NOT NULL THEN
+        INSERT INTO meter.running_job (job_id, node, boot_id, began_unix_usec, cluster, daemon_node, tenant, uid)
+            SELECT job_id, node, boot_id, began_unix_usec, cluster, p_node, tenant, uid
+            FROM jsonb_to_recordset(p_kept)
+                 AS k (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, tenant text, uid bigint)
+            ON CONFLICT (job_id, node, boot_id, began_unix_usec, cluster)
+                DO UPDATE SET daemon_node = excluded.daemon_node, tenant = excluded.tenant, uid = excluded.uid;
+    END IF;
+    IF p_usage IS NOT NULL THEN
+        WITH taken AS (
+            INSERT INTO meter.usage_name (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec)
+                SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, p_received
+                FROM jsonb_to_recordset(p_usage)
+                     AS u (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint))
+        INSERT INTO meter.usage (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec,
+                                 block_boot, block_sequence, tenant, uid, record)
+            SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, p_received,
+                   v_boot, p_sequence, record ->> 'tenant', (record ->> 'uid')::bigint, record
+            FROM jsonb_to_recordset(p_usage)
+                 AS u (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint, record jsonb);
+    END IF;
+    IF p_windows IS NOT NULL THEN
+        INSERT INTO meter.usage_window (job_id, node, boot_id, began_unix_usec, cluster, revision, number, window_unix_usec,
+                                        received_unix_usec, block_boot, block_sequence, tenant, uid, record)
+            SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, number, window_unix_usec,
+                   p_received, v_boot, p_sequence, record ->> 'tenant', (record ->> 'uid')::bigint, record
+            FROM jsonb_to_recordset(p_windows)
+                 AS w (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint,
+                       number bigint, window_unix_usec bigint, record jsonb);
+    END IF;
+    IF p_gaps IS NOT NULL THEN
+        INSERT INTO meter.gap (node, boot_id, reason, from_unix_usec, to_unix_usec, from_boottime_usec, to_boottime_usec,
+                               first_sequence, last_sequence, block_boot, block_sequence)
+            SELECT p_node, boot_id, reason, from_unix_usec, to_unix_usec, from_boottime_usec, to_boottime_usec,
+                   first_sequence, last_sequence, v_boot, p_sequence
+            FROM jsonb_to_recordset(p_gaps)
+                 AS g (boot_id text, reason text, from_unix_usec bigint, to_unix_usec bigint, from_boottime_usec bigint,
+                       to_boottime_usec bigint, first_sequence bigint, last_sequence bigint);
+    END IF;
+    IF p_tenants IS NOT NULL THEN
+        INSERT INTO meter.tenant_counter AS kept (node, boot_id, tenant, boottime_usec, read_unix_usec, cpu_usage_usec)
+            SELECT DISTINCT ON (node, tenant) node, p_boot_id, tenant, boottime_usec, read_unix_usec, cpu_usage_usec
+            FROM jsonb_to_recordset(p_tenants)
+                 AS t (node text, tenant text, boottime_usec bigint, read_unix_usec bigint, cpu_usage_usec bigint)
+            ORDER BY node, tenant, boottime_usec DESC
+            ON CONFLICT (node, boot_id, tenant) DO UPDATE
+                SET boottime_usec = excluded.boottime_usec, read_unix_usec = excluded.read_unix_usec,
+                    cpu_usage_usec = excluded.cpu_usage_usec
+                WHERE excluded.boottime_usec > kept.boottime_usec;
+    END IF;
+    IF p_audit IS NOT NULL THEN
+        PERFORM meter.write_audit(p_audit);
+    END IF;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION meter.take IS 'Takes a block and all that follows from it';
+
+-- A block that changes nothing: the same again, another one under a name that is taken, one by a strange key.
+CREATE FUNCTION meter.answer(
+    p_standby boolean, p_node text, p_version bigint, p_received bigint, p_audit jsonb)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF p_standby THEN
+        PERFORM meter.demand_standby();
+    END IF;
+    IF NOT meter.acknowledge(p_node, p_version, p_received) THEN
+        RETURN false;
+    END IF;
+    IF p_audit IS NOT NULL THEN
+        PERFORM meter.write_audit(p_audit);
+    END IF;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION meter.answer IS 'Acknowledges a block that changes nothing but the audit';
+
+CREATE FUNCTION meter.audit(p_audit jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT meter.write_audit(p_audit)
+$$;
+COMMENT ON FUNCTION meter.audit IS 'Writes down what a person should look at';
+
+CREATE FUNCTION meter.trust_key(p_node text, p_key bytea, p_now bigint, p_audit jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO meter.node_key (node, public_key, trusted_unix_usec) VALUES (p_node, p_key, p_now)
+        ON CONFLICT DO NOTHING;
+    -- What was planned before is planned again.
+    UPDATE meter.node SET version = version + 1 WHERE node = p_node;
+    PERFORM meter.write_audit(p_audit);
+END $$;
+COMMENT ON FUNCTION meter.trust_key IS 'Trusts a node with a key beside those it has';
+
+-- Partitions for p_days from the UTC day of p_from on, of block and of usage; how many were made.
+CREATE FUNCTION meter.make_partitions(p_from bigint, p_days integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' SET client_min_messages = 'warning' AS $$
+DECLARE
+    v_day bigint := p_from - p_from % 86400000000;
+    v_made integer := 0;
+    v_table text;
+    v_name text;
+BEGIN
+    IF p_days NOT BETWEEN 1 AND 400 THEN
+        RAISE EXCEPTION 'partitions are made for 1 to 400 days, not for %', p_days USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM set_config('tenantry.migration', 'on', true);
+    FOR v_i IN 1 .. p_days LOOP
+        FOREACH v_table IN ARRAY ARRAY['block', 'usage', 'usage_window'] LOOP
+            v_name := v_table || to_char(to_timestamp(v_day / 1000000) AT TIME ZONE 'UTC', '_YYYYMMDD');
+            IF to_regclass('meter.' || v_name) IS NULL
+               AND NOT EXISTS (SELECT FROM meter.block_default WHERE v_table = 'block'
+                               AND received_unix_usec >= v_day AND received_unix_usec < v_day + 86400000000)
+               AND NOT EXISTS (SELECT FROM meter.usage_default WHERE v_table = 'usage'
+                               AND received_unix_usec >= v_day AND received_unix_usec < v_day + 86400000000)
+               AND NOT EXISTS (SELECT FROM meter.usage_window_default WHERE v_table = 'usage_window'
+                               AND received_unix_usec >= v_day AND received_unix_usec < v_day + 86400000000)
+            THEN
+                EXECUTE format('CREATE TABLE meter.%I PARTITION OF meter.%I FOR VALUES FROM (%s) TO (%s)',
+                               v_name, v_table, v_day, v_day + 86400000000);
+                EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON meter.%I FOR EACH STATEMENT EXECUTE FUNCTION meter.refuse_change()',
+                               v_name || '_is_not_emptied', v_name);
+                v_made := v_made + 1;
+            END IF;
+        END LOOP;
+        v_day := v_day + 86400000000;
+    END LOOP;
+    PERFORM set_config('tenantry.migration', 'off', true);
+    RETURN v_made;
+END $$;
+COMMENT ON FUNCTION meter.make_partitions IS 'Makes days'' partitions ahead';
+
+-- What a program asks before it goes on.
+CREATE FUNCTION meter.schema_version() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT max(version) FROM meter._sqlx_migrations WHERE success
+$$;
+COMMENT ON FUNCTION meter.schema_version IS 'The last migration';
+
+-- A warning, so that a client can prove that it hears warnings: a commit whose wait for the standby is cancelled
+-- succeeds with no more than one.
+CREATE FUNCTION meter.warn(p_text text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE WARNING '%', p_text;
+END $$;
+COMMENT ON FUNCTION meter.warn IS 'Says a warning';
+
+-- Out of it -----------------------------------------------------------------------------------------------
+
+CREATE VIEW billing.block AS
+    SELECT boot.node, boot.boot_id, name.sequence, name.payload_sha256, name.received_unix_usec, name.closed_unix_usec,
+           block.correlation_id, block.previous_sha256, block.signer, block.payload
+    FROM meter.block_name name JOIN meter.boot USING (boot)
+         LEFT JOIN meter.block ON block.boot = name.boot AND block.sequence = name.sequence
+                              AND block.received_unix_usec = name.received_unix_usec;
+COMMENT ON VIEW billing.block IS 'What nodes sent';
+
+CREATE VIEW billing.usage_revision AS
+    SELECT cluster, node, boot_id, job_id, began_unix_usec, revision, received_unix_usec, block_boot, block_sequence,
+           tenant, uid, record ->> 'account' AS account, record ->> 'user' AS user_name, record ->> 'partition' AS partition,
+           record ->> 'quality' AS quality,
+           (record ->> 'elapsed_usec')::bigint AS elapsed_usec,
+           (record ->> 'cpu_usage_usec')::bigint AS cpu_usage_usec,
+           (record ->> 'memory_peak_bytes')::bigint AS memory_peak_bytes,
+           (record ->> 'memory_mib_seconds')::bigint AS memory_mib_seconds,
+           (record ->> 'memory_mib_seconds_bound')::bigint AS memory_mib_seconds_bound,
+           (record ->> 'io_read_bytes')::bigint AS io_read_bytes,
+           (record ->> 'io_write_bytes')::bigint AS io_write_bytes,
+           (record ->> 'network_receive_bytes')::bigint AS network_receive_bytes,
+           (record ->> 'network_transmit_bytes')::bigint AS network_transmit_bytes,
+           (record ->> 'allocated_cpus')::bigint AS allocated_cpus,
+           (record ->> 'allocated_cpu_usec')::bigint AS allocated_cpu_usec,
+           (record ->> 'allocated_memory_bytes')::bigint AS allocated_memory_bytes,
+           (record ->> 'allocated_memory_mib_seconds')::bigint AS allocated_memory_mib_seconds,
+           (record ->> 'unmeasured_usec')::bigint AS unmeasured_usec,
+           record
+    FROM meter.usage;
+COMMENT ON VIEW billing.usage_revision IS 'Ended runs, every revision; names end with the unit, NULL where nothing was measured';
+
+CREATE VIEW billing.usage AS
+    SELECT latest.* FROM billing.usage_revision latest
+    WHERE NOT EXISTS (
+        SELECT FROM meter.usage_name later
+        WHERE later.job_id = latest.job_id AND later.node = latest.node AND later.boot_id = latest.boot_id
+          AND later.began_unix_usec = latest.began_unix_usec AND later.cluster IS NOT DISTINCT FROM latest.cluster
+          AND later.revision > latest.revision);
+COMMENT ON VIEW billing.usage IS 'Ended runs by their latest revision; names end with the unit, NULL where nothing was measured';
+
+CREATE VIEW billing.usage_window AS
+    SELECT id, cluster, node, boot_id, job_id, began_unix_usec, revision, number, window_unix_usec, received_unix_usec,
+           block_boot, block_sequence, tenant, uid, record ->> 'account' AS account, record ->> 'user' AS user_name,
+           record ->> 'quality' AS quality, (record ->> 'correction')::boolean AS correction,
+           (record ->> 'elapsed_usec')::bigint AS elapsed_usec,
+           (record ->> 'cpu_usage_usec')::bigint AS cpu_usage_usec,
+           (record ->> 'memory_byte_seconds')::bigint AS memory_byte_seconds,
+           (record ->> 'io_read_bytes')::bigint AS io_read_bytes,
+           (record ->> 'io_write_bytes')::bigint AS io_write_bytes,
+           (record ->> 'network_receive_bytes')::bigint AS network_receive_bytes,
+           (record ->> 'network_transmit_bytes')::bigint AS network_transmit_bytes,
+           (record ->> 'allocated_cpu_usec')::bigint AS allocated_cpu_usec,
+           (record ->> 'allocated_memory_byte_seconds')::bigint AS allocated_memory_byte_seconds,
+           record
+    FROM meter.usage_window;
+COMMENT ON VIEW billing.usage_window IS 'Usage by windows of time; names end with the unit, NULL where nothing was measured';
+
+-- Made of the rows each time it is asked, and nothing of its own.
+CREATE VIEW billing.usage_by_tenant_and_day AS
+    SELECT tenant, (to_timestamp(window_unix_usec / 1000000) AT TIME ZONE 'UTC')::date AS day, count(*) AS windows,
+           sum(elapsed_usec) AS elapsed_usec, sum(cpu_usage_usec) AS cpu_usage_usec,
+           sum(memory_byte_seconds) AS memory_byte_seconds,
+           sum(io_read_bytes) AS io_read_bytes, sum(io_write_bytes) AS io_write_bytes,
+           sum(network_receive_bytes) AS network_receive_bytes, sum(network_transmit_bytes) AS network_transmit_bytes,
+           sum(allocated_cpu_usec) AS allocated_cpu_usec,
+           sum(allocated_memory_byte_seconds) AS allocated_memory_byte_seconds
+    FROM billing.usage_window GROUP BY tenant, day;
+COMMENT ON VIEW billing.usage_by_tenant_and_day IS 'Sums of windows'' rows, per tenant and UTC day';
+
+CREATE VIEW billing.running_job AS SELECT * FROM meter.running_job;
+COMMENT ON VIEW billing.running_job IS 'Running jobs, and which node''s state has their figures';
+CREATE VIEW billing.node_running AS SELECT * FROM meter.node_running;
+COMMENT ON VIEW billing.node_running IS 'The nodes'' states: JSON, by zlib';
+
+CREATE VIEW billing.tenant_counter AS SELECT * FROM meter.tenant_counter;
+COMMENT ON VIEW billing.tenant_counter IS 'The tenants'' own groups, the latest reading of each boot';
+
+CREATE VIEW billing.gap AS
+    SELECT gap.* FROM meter.gap
+    WHERE first_sequence IS NULL OR (
+        SELECT count(*) FROM meter.block_name name JOIN meter.boot USING (boot)
+        WHERE boot.node = gap.node AND boot.boot_id = gap.boot_id
+          AND name.sequence BETWEEN gap.first_sequence AND gap.last_sequence)
+        <= gap.last_sequence - gap.first_sequence;
+COMMENT ON VIEW billing.gap IS 'What is missing of the nodes'' records; blocks that came late after all are not';
+
+CREATE VIEW billing.audit_event AS SELECT * FROM meter.audit_event;
+COMMENT ON VIEW billing.audit_event IS 'What a person should look at';
+
+-- A tenant's login sees its tenant's rows whatever it asks: conditions of its own are looked at after this one.
+CREATE VIEW billing.my_usage WITH (security_barrier) AS
+    SELECT usage.cluster, usage.node, usage.job_id, usage.began_unix_usec, usage.tenant, usage.uid, usage.account,
+           usage.user_name, usage.partition, usage.quality, usage.elapsed_usec, usage.cpu_usage_usec,
+           usage.memory_peak_bytes, usage.memory_mib_seconds, usage.memory_mib_seconds_bound, usage.io_read_bytes,
+           usage.io_write_bytes, usage.network_receive_bytes, usage.network_transmit_bytes, usage.allocated_cpus,
+           usage.allocated_cpu_usec, usage.allocated_memory_bytes, usage.allocated_memory_mib_seconds, usage.record
+    FROM billing.usage
+    JOIN meter.tenant_login login
+      ON login.role = session_user
+     AND (usage.tenant = login.tenant OR starts_with(usage.tenant, login.tenant || '/'));
+COMMENT ON VIEW billing.my_usage IS 'Ended runs of the tenant that the login is mapped to, and of those in it; names end with the unit';
+
+-- A view's column is commented as the table's that it shows, or by its unit.
+DO $$
+DECLARE
+    col record;
+BEGIN
+    FOR col IN
+        SELECT c.table_name, c.column_name,
+               coalesce((SELECT min(col_description(format('meter.%I', t.table_name)::regclass, t.ordinal_position::integer))
+                         FROM information_schema.columns t
+                         WHERE t.table_schema = 'meter' AND t.column_name = c.column_name
+                           AND t.table_name IN ('usage', 'usage_window', 'block', 'block_name', 'boot', 'gap', 'audit_event', 'running_job',
+                                                'node_running', 'tenant_counter')),
+                        CASE WHEN c.column_name ~ '_byte_seconds$' THEN 'In bytes x seconds; NULL where it was not measured'
+                             WHEN c.column_name ~ '_mib_seconds' THEN 'In MiB x seconds; NULL where it was not measured'
+                             WHEN c.column_name ~ '_usec$' THEN 'In microseconds; NULL where it was not measured'
+                             WHEN c.column_name ~ '_bytes$' THEN 'In bytes; NULL where it was not measured'
+                             WHEN c.column_name = 'allocated_cpus' THEN 'CPUs that Slurm allocated on the node'
+                             WHEN c.column_name = 'quality' THEN 'exact, interpolated, estimated, gap'
+                             WHEN c.column_name = 'correction' THEN 'Whether the row is a difference to earlier ones'
+                             WHEN c.column_name = 'day' THEN 'In UTC'
+                             WHEN c.column_name = 'windows' THEN 'How many rows'
+                             WHEN c.column_name = 'user_name' THEN 'The owner''s name'
+                             ELSE 'Slurm''s ' || c.column_name END) AS text
+        FROM information_schema.columns c WHERE c.table_schema = 'billing'
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN billing.%I.%I IS %L', col.table_name, col.column_name, col.text);
+    END LOOP;
+END $$;
+
+-- Rights --------------------------------------------------------------------------------------------------
+
+REVOKE ALL ON ALL TABLES IN SCHEMA meter, billing FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA meter FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES IN SCHEMA meter REVOKE ALL ON TABLES FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION meter.facts, meter.take, meter.answer, meter.audit, meter.trust_key, meter.make_partitions,
+    meter.schema_version, meter.warn TO meter_writer;
+GRANT EXECUTE ON FUNCTION meter.schema_version TO billing_reader;
+GRANT SELECT ON billing.block, billing.usage_revision, billing.usage, billing.running_job, billing.node_running,
+    billing.usage_window, billing.usage_by_tenant_and_day, billing.tenant_counter, billing.gap, billing.audit_event TO billing_reader;
+GRANT SELECT ON billing.my_usage TO meter_tenant;
