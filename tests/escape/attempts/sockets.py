@@ -23,9 +23,15 @@ def get(query): return b"GET " + query.encode() + b" HTTP/1.1\\r\\nHost: x\\r\\n
 INGEST, API = "/run/tenantry-server/ingest.sock", "/run/tenantry-server/api.sock"
 """
 
-FORGED = ASK + """
-body = b'{"key":{"node":"forged","boot_id":"11111111-2222-3333-4444-555555555555","sequence":1},"entries":[]}'
-post = lambda path, body: b"POST " + path + b" HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body
+# A heartbeat of a node called "forged", whole, and signed with a key of its own: what the server takes from who may send.
+BLOCK = ("546e426b0106666f7267656431313131313131312d323232322d343333332d383434342d3535353535353535353535350100000000000000000000000000000000"
+         "00000000000000000000000000000000000000000000000088518ada6006000087930300000000000000000878da030000000001ea4a6c63e29c520abef5507b13"
+         "2ec5f9954776aebebe7b92421eea691446d22c44e31af3462e5595fd3a387eefa3af7deb3c92e99b936919bcc40c627490b436f0f042304d09e3e2e25d1ba1c805"
+         "f02bfcf11109fb452440ba279cd89c67e90e87d3dddd")
+
+FORGED = ASK + f"""
+body = bytes.fromhex("{BLOCK}")
+post = lambda path, body: b"POST " + path + b" HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\nContent-Type: application/vnd.tenantry.block\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body
 for text in (post(b"/v1/blocks", body), get("/v1/blocks"), post(b"/v1/../v1/blocks", body), b"PUT /v1/blocks HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 99999999999\\r\\nConnection: close\\r\\n\\r\\n"):
     for path in (INGEST, API):
         open("answers", "ab").write(b"\\n" + path.encode() + b" " + ask(path, text))
