@@ -9,22 +9,19 @@ use std::process::ExitCode;
 use serde_json::json;
 use tenantry_model::reading::Reading;
 use tenantry_model::{Clock, SystemClock};
-use tenantryd::gpu::Library;
 use tenantryd::gpu::places::{GpuKind, at};
+use tenantryd::gpu::{Gpus, Library};
 
 /// `EX_UNAVAILABLE` and `EX_SOFTWARE` of sysexits.h.
 const EX_UNAVAILABLE: u8 = 69;
 const EX_SOFTWARE: u8 = 70;
 
 fn main() -> ExitCode {
-    let mut library = match Library::load() {
-        Ok(library) => library,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "{error}");
-            return ExitCode::from(EX_UNAVAILABLE);
-        }
-    };
-    match answer(&mut library) {
+    if let Err(error) = Library::load() {
+        let _ = writeln!(io::stderr(), "{error}");
+        return ExitCode::from(EX_UNAVAILABLE);
+    }
+    match answer() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");
@@ -33,11 +30,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn answer(library: &mut Library) -> Result<(), Box<dyn std::error::Error>> {
+fn answer() -> Result<(), Box<dyn std::error::Error>> {
+    let mut thread = Gpus::start().ok_or("no thread")?;
+    // The first answer may come late, since the driver is loaded for it.
+    for _ in 0..30 {
+        if !thread.read().gpus.is_empty() {
+            break;
+        }
+    }
     for line in io::stdin().lock().lines() {
         line?;
         let now = SystemClock.now()?;
-        let found = library.read()?;
+        let found = thread.read();
         let gpu = |gpu: &tenantryd::gpu::places::Gpu| {
             let kind = match gpu.kind {
                 GpuKind::Whole => "whole",

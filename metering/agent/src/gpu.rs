@@ -17,7 +17,7 @@ use nvml_wrapper::enums::device::SampleValue;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use tenantry_model::reading::{GpuReading, GpuStat};
-use tenantry_model::{Bytes, GpuName, MilliJoules, Usec, describe};
+use tenantry_model::{Bytes, GpuName, MilliJoules, Usec};
 
 use self::busy::{Busy, Sample};
 use self::places::{Gpu, GpuKind};
@@ -27,6 +27,10 @@ const LIBRARY: &str = "libnvidia-ml.so.1";
 
 /// How long a round waits for NVML.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// NVML keeps the samples of some seconds only (14 on an H100): they are taken this often, however long a
+/// round is.
+const SAMPLES_EVERY: Duration = Duration::from_secs(4);
 
 /// After how many questions NVML is looked for again: the driver may be loaded after the daemon.
 const QUESTIONS_UNTIL_AGAIN: u32 = 30;
@@ -82,6 +86,16 @@ impl Library {
         }
         found.readings.sort_unstable_by(|a, b| a.gpu.cmp(&b.gpu));
         Ok(found)
+    }
+
+    /// Takes the samples of busy time, before NVML lets go of them. What fails here fails in the next reading, too.
+    pub fn take_samples(&mut self) {
+        for order in 0..self.nvml.device_count().unwrap_or_default() {
+            let Ok(device) = self.nvml.device_by_index(order) else { continue };
+            if let Some(busy) = name_of(&device).ok().and_then(|name| self.busy.get_mut(&name)) {
+                add_samples(&device, busy);
+            }
+        }
     }
 }
 
@@ -178,7 +192,17 @@ fn answer_all(questions: &Receiver<()>, answers: &SyncSender<Found>) {
     let mut library: Option<Library> = None;
     let mut until_look = 0_u32;
     let mut said = false;
-    for () in questions {
+    loop {
+        match questions.recv_timeout(SAMPLES_EVERY) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(library) = &mut library {
+                    library.take_samples();
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
         if library.is_none() && until_look == 0 {
             match Library::load() {
                 Ok(loaded) => {
@@ -187,7 +211,7 @@ fn answer_all(questions: &Receiver<()>, answers: &SyncSender<Found>) {
                 }
                 Err(error) => {
                     if !said {
-                        tracing::info!("no GPU is read, since NVML is not there: {}", describe(&error));
+                        tracing::info!("no GPU is read, since NVML is not there: {error}");
                     }
                     (said, until_look) = (true, QUESTIONS_UNTIL_AGAIN);
                 }
@@ -197,7 +221,7 @@ fn answer_all(questions: &Receiver<()>, answers: &SyncSender<Found>) {
         let found = match library.as_mut().map(Library::read) {
             Some(Ok(found)) => found,
             Some(Err(error)) => {
-                tracing::warn!("NVML fails, and is loaded anew in a while: {}", describe(&error));
+                tracing::warn!("NVML fails, and is loaded anew in a while: {error}");
                 (library, until_look) = (None, QUESTIONS_UNTIL_AGAIN);
                 Found::default()
             }
