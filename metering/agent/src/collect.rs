@@ -11,13 +11,14 @@ use sd_notify::NotifyState;
 use tenantry_model::block::{Event, GapReason, Registered as Told, Subject};
 use tenantry_model::job::{Allocation, Incarnation, JobEnd, Paths, Placement, Quality};
 use tenantry_model::reading::Reading;
-use tenantry_model::{Clock, Moment, TenantPath, Usec, describe, durable, fault};
+use tenantry_model::{Clock, MicroJoules, Moment, NodeName, TenantPath, Usec, describe, durable, fault};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::exporter::Shown;
+use crate::machine::Machine;
 use crate::pending::Pending;
 use crate::registered::Registered;
 use crate::sampler::{Group, Sampler};
@@ -46,6 +47,8 @@ struct Seen {
     last: Option<Reading>,
     /// How many rounds in a row the kernel said that its group is not there.
     rounds_without_group: u32,
+    /// Its share of the node's energy so far.
+    energy: Option<MicroJoules>,
     /// What the ledger was told of its allocation, and how many rounds ago.
     told: Option<(Option<Allocation>, u32)>,
 }
@@ -62,11 +65,13 @@ fn give_up_if_damaged(error: anyhow::Error) -> Result<()> {
 /// The task that fills the spool.
 pub struct Collector {
     paths: Paths,
+    node: NodeName,
     sample_interval: Duration,
     outbox_interval: Duration,
     block_interval: Duration,
     clock: Box<dyn Clock>,
     sampler: Sampler,
+    machine: Machine,
     spool: Spool,
     spooled: Arc<Notify>,
     seen: BTreeMap<Incarnation, Seen>,
@@ -86,17 +91,20 @@ impl Collector {
         config: &Config,
         clock: Box<dyn Clock>,
         sampler: Sampler,
+        machine: Machine,
         spool: Spool,
         spooled: Arc<Notify>,
         shown: Shown,
     ) -> Self {
         Self {
             paths: config.paths(),
+            node: config.node_name.clone(),
             sample_interval: Duration::from_millis(config.sample_interval_ms),
             outbox_interval: Duration::from_millis(config.outbox_interval_ms),
             block_interval: Duration::from_millis(config.block_interval_ms),
             clock,
             sampler,
+            machine,
             spool,
             spooled,
             seen: BTreeMap::new(),
@@ -156,7 +164,11 @@ impl Collector {
         self.remember(&jobs);
         self.sampler.set_jobs(jobs.iter().map(|job| &job.registration));
         let now = self.sampler.begin().context("cannot begin a sampling round")?;
+        // The last round's, where some group's turn has not come in it.
+        self.end_of_machine();
         self.round.clear();
+        let registrations = jobs.iter().map(|job| &job.registration);
+        tokio::task::block_in_place(|| self.machine.begin(now, registrations));
         self.watch_the_clocks(now);
         self.part = self.sampler.groups().div_ceil(PARTS).max(LEAST_PART);
         self.read_part()?;
@@ -173,12 +185,15 @@ impl Collector {
     }
 
     fn read_part(&mut self) -> Result<()> {
-        let Self { sampler, pending, seen, part, round, .. } = self;
+        let Self { sampler, machine, pending, seen, part, round, .. } = self;
+        let rounds = machine.rounds();
         let keep = &mut |group: Group<'_>, reading: &Reading| {
+            let mut reading = reading.clone();
             let (subject, tenant) = match group {
                 Group::Job(registration) => {
-                    if let Some(job) = seen.get_mut(&registration.incarnation) {
-                        job.last = Some(reading.clone());
+                    if let Some(Seen { last, energy, .. }) = seen.get_mut(&registration.incarnation) {
+                        rounds.complete(registration, last.as_ref(), energy, &mut reading);
+                        *last = Some(reading.clone());
                     }
                     (Subject::Job(registration.incarnation.clone()), registration.placement.tenant().cloned())
                 }
@@ -187,16 +202,26 @@ impl Collector {
                 }
             };
             round.insert(subject.clone(), (tenant, reading.clone()));
-            pending.add(subject, reading.clone());
+            pending.add(subject, reading);
         };
         // cgroupfs answers from memory: reading it does not block for long.
         let left = tokio::task::block_in_place(|| sampler.read_some(*part, Usec(u64::MAX), keep));
         self.left = left.context("cannot read a part of a sampling round")?;
         if self.left == 0 {
+            self.end_of_machine();
             let (groups, effort) = (std::mem::take(&mut self.round), self.sampler.effort());
             self.shown.update(|shown| (shown.groups, shown.effort) = (groups, effort));
         }
         Ok(())
+    }
+
+    /// The machine's own reading, when its round is through.
+    fn end_of_machine(&mut self) {
+        if let Some(reading) = self.machine.rounds().end() {
+            let subject = Subject::Node { node: self.node.clone() };
+            self.round.insert(subject.clone(), (None, reading.clone()));
+            self.pending.add(subject, reading);
+        }
     }
 
     /// Says where the wall clock was set, and where rounds were missed.
@@ -292,7 +317,7 @@ impl Collector {
     }
 
     /// Removes the files of ends that the ledger has.
-    async fn let_go(&self) -> Result<()> {
+    async fn let_go(&mut self) -> Result<()> {
         let done = self.spool.done_files().await?;
         outbox::remove(&self.paths, &done).context("cannot remove files whose ends the ledger has")?;
         fault::step("outbox: removed");

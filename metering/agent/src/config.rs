@@ -7,6 +7,8 @@ use serde::Deserialize;
 use tenantry_model::NodeName;
 use tenantry_model::job::Paths;
 
+use crate::gpu::places::Listed;
+
 /// The smallest spool: SQLite's own pages and a few large blocks.
 const LEAST_SPOOL_BYTES: u64 = 16 << 20;
 
@@ -42,6 +44,9 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// The most jobs that it is shown: the others are counted.
     pub metrics_max_jobs: usize,
+    /// The GPUs in the order of `slurmd -G`, by device file or UUID, where NVML's order and the files' numbers
+    /// differ, or with MIG. Without it a GPU counts where both are the same; an empty list counts none.
+    pub gpus: Option<Vec<Listed>>,
     /// The server's ingest socket.
     pub server_socket: PathBuf,
 }
@@ -100,6 +105,7 @@ impl Default for Config {
             node_key: state.join("node.key"),
             metrics_listen: None,
             metrics_max_jobs: 1_000,
+            gpus: None,
             server_socket: "/run/tenantry-server/ingest.sock".into(),
             run_dir: run,
             state_dir: state,
@@ -176,6 +182,7 @@ mod tests {
             ("node_name = '../x'", "node name"),
             ("block_interval_ms = 1", "100 to 600000"),
             ("spool_max_bytes = 5", "16 MiB"),
+            ("gpus = ['/dev/nvidia0', 'GPU 1']", "slurmd -G"),
         ] {
             let said = load(text).unwrap_err().to_string();
             assert!(said.contains(expected) && said.contains("tenantryd.toml"), "{text}: {said}");

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 use tenantry_model::block::Subject;
-use tenantry_model::catalogue::{IO, Info, Kind, Metric, Unit};
+use tenantry_model::catalogue::{GPU, IO, Info, Kind, Metric, Unit};
 use tenantry_model::reading::Reading;
 use tenantry_model::{TenantPath, Usec};
 use tokio_util::sync::CancellationToken;
@@ -125,7 +125,7 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> hyper::http::Result<Res
 }
 
 fn families(state: &State) -> Vec<MetricFamily> {
-    let (mut jobs, mut tenants, mut left_out) = (Vec::new(), Vec::new(), 0_u64);
+    let (mut jobs, mut tenants, mut nodes, mut left_out) = (Vec::new(), Vec::new(), Vec::new(), 0_u64);
     for (subject, (tenant, reading)) in &state.groups {
         match subject {
             Subject::Job(run) if jobs.len() < state.most_jobs => {
@@ -140,10 +140,11 @@ fn families(state: &State) -> Vec<MetricFamily> {
             Subject::Tenant { node, tenant } => {
                 tenants.push((vec![("node", node.to_string()), ("tenant", tenant.to_string())], reading));
             }
+            Subject::Node { node } => nodes.push((vec![("node", node.to_string())], reading)),
         }
     }
     let mut families = daemon(state, left_out);
-    for (of, groups) in [("job", jobs), ("tenant", tenants)] {
+    for (of, groups) in [("job", jobs), ("tenant", tenants), ("node", nodes)] {
         for metric in Metric::ALL {
             let samples = groups.iter().filter_map(|(labels, reading)| {
                 Some((labels.clone(), value(metric.info(), reading.get(metric)?)))
@@ -156,6 +157,16 @@ fn families(state: &State) -> Vec<MetricFamily> {
                     let figure = io.stat.columns().get(column).copied()?;
                     let device = [("device", io.device.to_string())];
                     Some((labels.iter().cloned().chain(device).collect(), value(info, figure)))
+                })
+            });
+            families.push(family(of, info, samples));
+        }
+        for (column, info) in GPU.iter().enumerate() {
+            let samples = groups.iter().flat_map(|(labels, reading)| {
+                reading.gpus.iter().filter_map(move |gpu| {
+                    let figure = gpu.stat.columns().get(column).copied().flatten()?;
+                    let name = [("gpu", gpu.gpu.to_string())];
+                    Some((labels.iter().cloned().chain(name).collect(), value(info, figure)))
                 })
             });
             families.push(family(of, info, samples));
@@ -209,7 +220,9 @@ fn plain(
 /// In Prometheus's base units.
 fn value(info: &Info, figure: u64) -> f64 {
     match info.unit {
-        Unit::Usec => seconds(Usec(figure)),
+        // Microjoules are to joules as microseconds to seconds.
+        Unit::Usec | Unit::MicroJoules => seconds(Usec(figure)),
+        Unit::MilliJoules => std::time::Duration::from_millis(figure).as_secs_f64(),
         Unit::Bytes | Unit::Count => double(figure),
     }
 }
@@ -263,7 +276,7 @@ fn daemon(state: &State, left_out: u64) -> Vec<MetricFamily> {
 mod tests {
     use super::*;
     use tenantry_model::job::Incarnation;
-    use tenantry_model::reading::{DeviceId, DeviceIo, IoStat};
+    use tenantry_model::reading::{DeviceId, DeviceIo, GpuReading, GpuStat, IoStat};
     use tenantry_model::{JobId, Moment, WallTime};
 
     fn job(id: u32) -> Subject {
@@ -283,7 +296,9 @@ mod tests {
         let device = DeviceId { major: 8, minor: 0 };
         let io = vec![DeviceIo { device, stat: IoStat::from_columns([4096, 0, 1, 0]) }];
         let counters = [(Metric::CPU_USAGE, cpu), (Metric::MEMORY_PEAK, 7)].into_iter().collect();
-        Reading { at, counters, io: Some(io) }
+        let stat = GpuStat::from_columns([Some(2_500), None, None, Some(1 << 30)]);
+        let gpus = vec![GpuReading { gpu: "GPU-1".parse().unwrap(), stat }];
+        Reading { at, counters, io: Some(io), gpus }
     }
 
     fn text(jobs: u32, most_jobs: usize) -> String {
@@ -296,6 +311,9 @@ mod tests {
             }
             let tenant = Subject::Tenant { node: "n1".parse().unwrap(), tenant: acme };
             state.groups.insert(tenant, (None, reading(3_000_000)));
+            let mut node = reading(0);
+            node.counters = [(Metric::ENERGY_PACKAGE, 1_500_000)].into_iter().collect();
+            state.groups.insert(Subject::Node { node: "n1".parse().unwrap() }, (None, node));
         });
         String::from_utf8(shown.text().unwrap()).unwrap()
     }
@@ -309,13 +327,16 @@ mod tests {
             &format!("tenantry_job_memory_peak_bytes{job} 7"),
             r#"tenantry_tenant_cpu_usage_seconds_total{node="n1",tenant="acme/physics"} 3"#,
             r#"tenantry_job_io_read_bytes_total{node="n1",job="1",tenant="acme/physics",device="8:0"} 4096"#,
+            r#"tenantry_job_gpu_energy_joules_total{node="n1",job="1",tenant="acme/physics",gpu="GPU-1"} 2.5"#,
+            r#"tenantry_node_gpu_memory_used_bytes{node="n1",gpu="GPU-1"} 1073741824"#,
+            r#"tenantry_node_energy_package_joules_total{node="n1"} 1.5"#,
             "# TYPE tenantry_job_cpu_usage_seconds_total counter",
             "# TYPE tenantry_job_memory_peak_bytes gauge",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         // What was not read has no sample.
-        assert!(!text.contains("tenantry_job_pids_current"));
+        assert!(!text.contains("tenantry_job_pids_current") && !text.contains("gpu_busy"));
     }
 
     #[test]

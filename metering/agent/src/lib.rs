@@ -14,9 +14,12 @@ mod collect;
 pub mod config;
 pub mod exporter;
 mod forward;
+pub mod gpu;
 pub mod key;
+mod machine;
 pub mod outbox;
 mod pending;
+pub mod powercap;
 pub mod registered;
 pub mod sampler;
 
@@ -37,8 +40,12 @@ use crate::collect::Collector;
 use crate::config::Config;
 use crate::exporter::Shown;
 use crate::forward::Forwarder;
+use crate::machine::Machine;
 use crate::sampler::Sampler;
 use tenantry_spool::{Bounds, Identity, Spool, SpoolError};
+
+/// Where the kernel tells the machine's energy.
+const POWERCAP: &str = "/sys/class/powercap";
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -74,8 +81,16 @@ async fn daemon(config: Config) -> Result<()> {
         (shown.most_jobs, shown.spool_max_bytes, shown.has_room) =
             (config.metrics_max_jobs, config.spool_max_bytes, true);
     });
-    let collector =
-        Collector::new(&config, Box::new(SystemClock), sampler, spool.clone(), woken.clone(), shown.clone());
+    let machine = Machine::new(POWERCAP.as_ref(), config.gpus.clone());
+    let collector = Collector::new(
+        &config,
+        Box::new(SystemClock),
+        sampler,
+        machine,
+        spool.clone(),
+        woken.clone(),
+        shown.clone(),
+    );
     let forwarder = Forwarder::new(&config, Box::new(SystemClock), spool, woken, shown.clone());
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(collector.run(start, stop.clone()));

@@ -35,7 +35,9 @@ impl Pending {
             self.give_up(GapReason::SpoolFailed, reading.at);
         }
         self.first = self.first.or(Some(reading.at));
-        self.last = Some(reading.at);
+        // The machine's own reading is of the round's beginning, and comes last.
+        let is_later = |last: Moment| reading.at.boottime_usec > last.boottime_usec;
+        self.last = Some(self.last.filter(|last| !is_later(*last)).unwrap_or(reading.at));
         self.readings = self.readings.saturating_add(1);
         self.series.entry(subject).or_default().push(reading);
     }

@@ -50,6 +50,7 @@ fn registration(job: u32, began: Moment, leaf: &str) -> Registration {
         account: None,
         partition: None,
         allocated_cpus: None,
+        allocated_gpus: Vec::new(),
         scope: "s".into(),
         began,
         placement: Placement::Grafted {

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use tenantry_model::block::{Series, Subject};
-use tenantry_model::catalogue::{IO, Metric};
+use tenantry_model::catalogue::{GPU, IO, Metric};
 use tenantry_model::job::Incarnation;
-use tenantry_model::reading::{DeviceId, DeviceIo, IoStat, Reading};
-use tenantry_model::{BootId, JobId, Moment, Usec, WallTime};
+use tenantry_model::reading::{DeviceId, DeviceIo, GpuReading, GpuStat, IoStat, Reading};
+use tenantry_model::{BootId, GpuName, JobId, Moment, Usec, WallTime};
 
 use crate::wire::{Reader, Writer};
 use crate::{EncodeError, Malformed};
@@ -34,7 +34,9 @@ fn names(series: &[Series]) -> Vec<&str> {
         .flat_map(|series| match &series.subject {
             Subject::Job(run) => [run.cluster.as_ref().map_or("", |name| name.as_str()), run.node.as_str()],
             Subject::Tenant { node, tenant } => [node.as_str(), tenant.as_str()],
+            Subject::Node { node } => [node.as_str(), ""],
         })
+        .chain(series.iter().flat_map(|series| gpus(series)).map(GpuName::as_str))
         .filter(|name| !name.is_empty())
         .collect();
     names.sort_unstable();
@@ -70,6 +72,10 @@ fn write_subject(
             out.varint(place(names, node.as_str()));
             out.varint(place(names, tenant.as_str()));
         }
+        Subject::Node { node } => {
+            out.byte(2);
+            out.varint(place(names, node.as_str()));
+        }
     }
     Ok(())
 }
@@ -92,6 +98,7 @@ fn read_subject(input: &mut Reader<'_>, names: &[&str], frame: Frame<'_>) -> Opt
             Some(Subject::Job(Incarnation { cluster, node, boot_id: frame.boot_id.clone(), job_id, began }))
         }
         1 => Some(Subject::Tenant { node: name()??.parse().ok()?, tenant: name()??.parse().ok()? }),
+        2 => Some(Subject::Node { node: name()??.parse().ok()? }),
         _ => None,
     }
 }
@@ -298,6 +305,42 @@ fn devices(series: &Series) -> Vec<DeviceId> {
     devices
 }
 
+/// The GPUs of a group's readings, each once, by their names.
+fn gpus(series: &Series) -> BTreeSet<&GpuName> {
+    series.readings.iter().flat_map(|reading| &reading.gpus).map(|gpu| &gpu.gpu).collect()
+}
+
+/// The GPUs' part, which is not there where there are none.
+fn write_gpus(out: &mut Writer, names: &[&str], series: &[Series]) {
+    let mut owners = Vec::new();
+    let mut listed = Writer::default();
+    for series in series {
+        let gpus = gpus(series);
+        listed.count(gpus.len());
+        for gpu in gpus {
+            listed.varint(place(names, gpu.as_str()));
+            let of = |reading: &Reading| {
+                reading
+                    .gpus
+                    .iter()
+                    .find(|one| one.gpu == *gpu)
+                    .map_or([None; GPU.len()], |one| one.stat.columns())
+            };
+            owners.push(series.readings.iter().map(of).collect::<Vec<_>>());
+        }
+    }
+    if owners.is_empty() {
+        return;
+    }
+    out.bytes(&listed.0);
+    for column in 0..GPU.len() {
+        let of = |readings: &Vec<[Option<u64>; GPU.len()]>| {
+            readings.iter().map(|stat| stat.get(column).copied().flatten()).collect()
+        };
+        write_values(out, &owners.iter().map(of).collect::<Vec<_>>());
+    }
+}
+
 fn of_device(reading: &Reading, device: DeviceId) -> Option<[u64; IO.len()]> {
     reading.io.as_ref()?.iter().find(|io| io.device == device).map(|io| io.stat.columns())
 }
@@ -351,6 +394,7 @@ pub fn write(series: &[Series], frame: Frame<'_>) -> Result<Vec<u8>, EncodeError
         };
         write_values(&mut out, &io.iter().map(of).collect::<Vec<_>>());
     }
+    write_gpus(&mut out, &names, series);
     Ok(out.0)
 }
 
@@ -399,7 +443,44 @@ fn read_series(input: &mut Reader<'_>, frame: Frame<'_>) -> Option<Vec<Series>> 
         }
     }
     read_io(input, &mut series)?;
+    if !input.0.is_empty() {
+        read_gpus(input, &names, &mut series)?;
+    }
     Some(series)
+}
+
+fn read_gpus(input: &mut Reader<'_>, names: &[&str], series: &mut [Series]) -> Option<()> {
+    let mut owners: Vec<(usize, GpuName)> = Vec::new();
+    let mut counts = Vec::new();
+    for (place, series) in series.iter().enumerate() {
+        let mut before = 0;
+        for _ in 0..input.count()? {
+            // By their names, each once.
+            let name = usize::try_from(input.varint()?).ok().filter(|name| *name > before)?;
+            before = name;
+            owners.push((place, names.get(name.checked_sub(1)?)?.parse().ok()?));
+            counts.push(series.readings.len());
+        }
+    }
+    if owners.is_empty() {
+        return None;
+    }
+    let mut columns = Vec::with_capacity(GPU.len());
+    for _ in 0..GPU.len() {
+        columns.push(read_values(input, &counts)?.into_iter());
+    }
+    for (place, gpu) in owners {
+        let stats: Vec<Vec<Option<u64>>> = columns.iter_mut().map(Iterator::next).collect::<Option<_>>()?;
+        for (n, reading) in series.get_mut(place)?.readings.iter_mut().enumerate() {
+            let stat: Vec<Option<u64>> =
+                stats.iter().map(|column| column.get(n).copied()).collect::<Option<_>>()?;
+            let stat = GpuStat::from_columns(stat.try_into().ok()?);
+            if !stat.is_empty() {
+                reading.gpus.push(GpuReading { gpu: gpu.clone(), stat });
+            }
+        }
+    }
+    Some(())
 }
 
 fn read_io(input: &mut Reader<'_>, series: &mut [Series]) -> Option<()> {

@@ -14,7 +14,7 @@ use tenantry_model::block::{
 };
 use tenantry_model::catalogue::Metric;
 use tenantry_model::job::{Incarnation, JobEnd, Placement, Quality, Registration};
-use tenantry_model::reading::{DeviceId, DeviceIo, IoStat, Reading};
+use tenantry_model::reading::{DeviceId, DeviceIo, GpuReading, GpuStat, IoStat, Reading};
 use tenantry_model::{JobId, Moment, Usec, WallTime};
 
 const BOOT: &str = "0b0b0b0b-0000-4000-8000-000000000001";
@@ -46,6 +46,7 @@ fn registration(job: u32) -> Registration {
         account: Some("acme".parse().unwrap()),
         partition: None,
         allocated_cpus: Some(2),
+        allocated_gpus: Vec::new(),
         scope: "system.slice/slurmstepd.scope".into(),
         began: moment(u64::from(job), 0),
         placement: Placement::Grafted {
@@ -69,6 +70,14 @@ fn key() -> NodeKey {
     NodeKey::from_seed(&[5; 32])
 }
 
+fn gpus(all: &[(&str, [Option<u64>; 4])]) -> Vec<GpuReading> {
+    let gpu = |(name, columns): &(&str, [Option<u64>; 4])| GpuReading {
+        gpu: name.parse().unwrap(),
+        stat: GpuStat::from_columns(*columns),
+    };
+    all.iter().map(gpu).filter(|gpu| !gpu.stat.is_empty()).collect()
+}
+
 /// What a node of three jobs and a tenant has in a minute.
 fn full() -> Block {
     let reading = |job: u64, round: u64| {
@@ -81,7 +90,16 @@ fn full() -> Block {
         ];
         let device = DeviceId { major: 8, minor: 0 };
         let io = vec![DeviceIo { device, stat: IoStat::from_columns([round * 4096, 0, round, 0]) }];
-        Reading { at, counters: counters.into_iter().collect(), io: Some(io) }
+        // Two jobs have a GPU each, one of them a MIG device, of which less is known.
+        let gpus = match job {
+            1 => gpus(&[(
+                "GPU-1",
+                [Some(round * 700_000), Some(round * 9_000_000), Some(round * 10_000_000), Some(1 << 34)],
+            )]),
+            2 if round != 3 => gpus(&[("MIG-1", [None, None, None, Some(round << 30)])]),
+            _ => Vec::new(),
+        };
+        Reading { at, counters: counters.into_iter().collect(), io: Some(io), gpus }
     };
     let series =
         |subject, job| Series { subject, readings: (0..6).map(|round| reading(job, round)).collect() };
@@ -93,6 +111,7 @@ fn full() -> Block {
             series(Subject::Job(run(2)), 2),
             series(Subject::Job(run(3)), 3),
             series(tenant, 6),
+            series(Subject::Node { node: "n1".parse().unwrap() }, 1),
         ],
         ends: vec![JobEnd {
             registration: registration(4),
@@ -172,8 +191,12 @@ fn readings() -> impl Strategy<Value = Vec<Reading>> {
     let value = prop_oneof![Just(0_u64), 0_u64..1000, any::<u64>()];
     let counters = prop::collection::vec((0..Metric::COUNT, value), 0..8);
     let io = prop::option::of(prop::collection::btree_map((0_u32..3, any::<u32>()), any::<[u64; 4]>(), 0..3));
-    let reading =
-        (0_u64..1 << 50, -1_000_000_i64..1_000_000, counters, io).prop_map(|(at, step, counters, io)| {
+    let some_gpus = prop::collection::btree_map(0_u32..4, any::<[Option<u64>; 4]>(), 0..3).prop_map(|all| {
+        let all: Vec<_> = all.iter().map(|(gpu, columns)| (format!("GPU-{gpu}"), *columns)).collect();
+        gpus(&all.iter().map(|(gpu, columns)| (gpu.as_str(), *columns)).collect::<Vec<_>>())
+    });
+    let reading = (0_u64..1 << 50, -1_000_000_i64..1_000_000, counters, io, some_gpus).prop_map(
+        |(at, step, counters, io, gpus)| {
             let device = |((major, minor), columns)| DeviceIo {
                 device: DeviceId { major, minor },
                 stat: IoStat::from_columns(columns),
@@ -182,8 +205,10 @@ fn readings() -> impl Strategy<Value = Vec<Reading>> {
                 at: moment(at, step),
                 counters: counters.into_iter().map(|(metric, value)| (Metric::ALL[metric], value)).collect(),
                 io: io.map(|io| io.into_iter().map(device).collect()),
+                gpus,
             }
-        });
+        },
+    );
     prop::collection::vec(reading, 0..9)
 }
 

@@ -148,6 +148,11 @@ pub enum Subject {
         /// Whose.
         tenant: TenantPath,
     },
+    /// No group's: the machine's own energy and GPUs.
+    Node {
+        /// The daemon's node.
+        node: NodeName,
+    },
 }
 
 /// What happened to the record itself. What is not in the record has an event with its bounds.

@@ -28,6 +28,10 @@ pub enum Unit {
     Bytes,
     /// Things: processes, packets, events.
     Count,
+    /// Microjoules, as powercap counts.
+    MicroJoules,
+    /// Millijoules, as NVML counts.
+    MilliJoules,
 }
 
 /// What there is to know of a quantity.
@@ -99,6 +103,10 @@ catalogue! {
     LOOPBACK_RX_PACKETS = 29 Counter Count "loopback_receive_packets" "BPF" "" "Packets received over the loopback interface.";
     LOOPBACK_TX_BYTES = 30 Counter Bytes "loopback_transmit_bytes" "BPF" "" "Bytes sent over the loopback interface.";
     LOOPBACK_TX_PACKETS = 31 Counter Count "loopback_transmit_packets" "BPF" "" "Packets sent over the loopback interface.";
+    ENERGY_PACKAGE = 32 Counter MicroJoules "energy_package_uj" "powercap" "package" "Energy of the node's CPU packages since the daemon began.";
+    ENERGY_DRAM = 33 Counter MicroJoules "energy_dram_uj" "powercap" "dram" "Energy of the node's memory since the daemon began, where it is counted apart.";
+    ENERGY_SHARE = 34 Counter MicroJoules "energy_share_uj" "powercap" "" "The job's share of both by its CPU time, since the daemon first read it (docs/gpu-energy.md).";
+    ENERGY_UNATTRIBUTED = 35 Counter MicroJoules "energy_unattributed_uj" "powercap" "" "What of both is no job's: idle CPUs, the system, jobs that ended between two rounds.";
 }
 
 /// A quantity of one block device, from its line of `io.stat`, by its number in the block format.
@@ -111,6 +119,36 @@ pub const IO: [Info; 4] = [
 
 const fn io(key: &'static str, unit: Unit, line: &'static str, help: &'static str) -> Info {
     Info { key, kind: Kind::Counter, unit, file: "io.stat", line, help }
+}
+
+/// A quantity of one GPU or MIG device, by its number in the block format.
+pub const GPU: [Info; 4] = [
+    gpu(
+        "gpu_energy_mj",
+        Kind::Counter,
+        Unit::MilliJoules,
+        "TotalEnergyConsumption",
+        "Energy since the driver was loaded; a MIG device has none of its own.",
+    ),
+    gpu(
+        "gpu_busy_usec",
+        Kind::Counter,
+        Unit::Usec,
+        "Samples",
+        "Time in which some kernel ran, since the daemon began; a MIG device has none.",
+    ),
+    gpu("gpu_busy_known_usec", Kind::Counter, Unit::Usec, "Samples", "For how much time that is known."),
+    gpu(
+        "gpu_memory_used_bytes",
+        Kind::Gauge,
+        Unit::Bytes,
+        "MemoryInfo_v2",
+        "Memory in use, without what the driver keeps for itself.",
+    ),
+];
+
+const fn gpu(key: &'static str, kind: Kind, unit: Unit, line: &'static str, help: &'static str) -> Info {
+    Info { key, kind, unit, file: "NVML", line, help }
 }
 
 impl Metric {
@@ -148,6 +186,8 @@ impl Info {
     pub fn prometheus(&self, of: &str) -> String {
         let name = match self.unit {
             Unit::Usec => format!("{}_seconds", self.key.trim_end_matches("_usec")),
+            Unit::MicroJoules => format!("{}_joules", self.key.trim_end_matches("_uj")),
+            Unit::MilliJoules => format!("{}_joules", self.key.trim_end_matches("_mj")),
             Unit::Bytes | Unit::Count => self.key.to_owned(),
         };
         let total = if self.kind == Kind::Counter { "_total" } else { "" };
@@ -168,13 +208,15 @@ pub fn table() -> String {
             Unit::Usec => "µs",
             Unit::Bytes => "bytes",
             Unit::Count => "",
+            Unit::MicroJoules => "µJ",
+            Unit::MilliJoules => "mJ",
         };
         let source =
             if info.line.is_empty() { info.file.to_owned() } else { format!("{} {}", info.file, info.line) };
         format!(
             "| {id} | `{}` | {kind} | {unit} | `{source}` | `{}` | {} |\n",
             info.key,
-            info.prometheus("job"),
+            info.prometheus(if of_node(info) { "node" } else { "job" }),
             info.help
         )
     };
@@ -182,7 +224,15 @@ pub fn table() -> String {
         "| column | name | kind | unit | source | Prometheus | what it is |\n|---|---|---|---|---|---|---|\n";
     let own = Metric::ALL.iter().map(|metric| row(metric.id().to_string(), metric.info()));
     let io = IO.iter().zip(0_u8..).map(|(info, n)| row(format!("io {n}"), info));
-    own.chain(io).fold(head.to_owned(), |table, row| table + &row)
+    let gpu = GPU.iter().zip(0_u8..).map(|(info, n)| row(format!("gpu {n}"), info));
+    own.chain(io).chain(gpu).fold(head.to_owned(), |table, row| table + &row)
+}
+
+/// Whether only a node has it.
+fn of_node(info: &Info) -> bool {
+    [Metric::ENERGY_PACKAGE, Metric::ENERGY_DRAM, Metric::ENERGY_UNATTRIBUTED]
+        .iter()
+        .any(|metric| metric.info().key == info.key)
 }
 
 // A reading's quantities are the bits of a u64.
@@ -206,9 +256,16 @@ mod tests {
 
     #[test]
     fn a_name_ends_with_its_unit() {
-        for info in Metric::ALL.iter().map(|metric| metric.info()).chain(&IO) {
-            let ends = |unit| info.key.ends_with(unit);
-            assert_eq!((ends("_usec"), ends("_bytes")), (info.unit == Unit::Usec, info.unit == Unit::Bytes));
+        for info in Metric::ALL.iter().map(|metric| metric.info()).chain(&IO).chain(&GPU) {
+            let units = [
+                ("_usec", Unit::Usec),
+                ("_bytes", Unit::Bytes),
+                ("_uj", Unit::MicroJoules),
+                ("_mj", Unit::MilliJoules),
+            ];
+            for (ending, unit) in units {
+                assert_eq!(info.key.ends_with(ending), info.unit == unit, "{}", info.key);
+            }
         }
     }
 
@@ -216,5 +273,6 @@ mod tests {
     fn prometheus_names_have_base_units_and_say_total() {
         assert_eq!(Metric::CPU_USAGE.info().prometheus("job"), "tenantry_job_cpu_usage_seconds_total");
         assert_eq!(Metric::MEMORY_PEAK.info().prometheus("tenant"), "tenantry_tenant_memory_peak_bytes");
+        assert_eq!(Metric::ENERGY_DRAM.info().prometheus("node"), "tenantry_node_energy_dram_joules_total");
     }
 }

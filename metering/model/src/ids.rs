@@ -126,6 +126,12 @@ impl BootId {
 }
 
 text_id! {
+    /// A GPU's or a MIG device's UUID, as NVML writes it: `GPU-...`, `MIG-...`. It stays over boots.
+    GpuName, "GPU's name", "it takes 1 to 96 of A-Z, a-z, 0-9 and - / and begins with GPU- or MIG-",
+    |text| is_word(text, 96, "-/") && (text.starts_with("GPU-") || text.starts_with("MIG-"))
+}
+
+text_id! {
     /// Slurm's sortable job id (25.11 and later), the name of a job's directory since 26.05.
     Sluid, "SLUID", "it is 1 to 32 of A-Z, a-z and 0-9", |text| is_word(text, 32, "")
 }

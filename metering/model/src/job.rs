@@ -56,6 +56,9 @@ pub struct Registration {
     pub partition: Option<String>,
     /// CPUs on this node, where the prolog's environment tells; else the first step does.
     pub allocated_cpus: Option<u32>,
+    /// GPUs on this node, by Slurm's own numbers: places in the node's GRES. Empty where Slurm told none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allocated_gpus: Vec<u32>,
     /// slurmd's scope, relative to the cgroup root: `system.slice/n1_slurmstepd.scope`.
     pub scope: PathBuf,
     /// The same instant as `incarnation.began`, by both clocks.

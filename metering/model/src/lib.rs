@@ -44,5 +44,5 @@ pub use clock::{Clock, Moment, SystemClock, WallTime};
 pub use cpu_list::{CpuList, InvalidCpuList};
 pub use describe::describe;
 pub use identity::{Identity, Role};
-pub use ids::{AccountName, BootId, ClusterName, JobId, NodeName, TenantPath};
-pub use units::{Amount, Bytes, Limit, Share, Usec};
+pub use ids::{AccountName, BootId, ClusterName, GpuName, JobId, NodeName, TenantPath};
+pub use units::{Amount, Bytes, Limit, MicroJoules, MilliJoules, Share, Usec};

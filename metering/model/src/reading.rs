@@ -11,7 +11,8 @@ use serde::{Deserialize as DeriveDeserialize, Serialize};
 
 use crate::catalogue::Metric;
 use crate::clock::Moment;
-use crate::units::{Bytes, Usec};
+use crate::ids::GpuName;
+use crate::units::{Bytes, MilliJoules, Usec};
 
 /// One group's counters at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, DeriveDeserialize)]
@@ -23,6 +24,9 @@ pub struct Reading {
     /// `io.stat`, by device. Empty: the file was there and named no device.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "io_map")]
     pub io: Option<Vec<DeviceIo>>,
+    /// The GPUs that were allocated to the group alone, or all that the node has, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "gpu_map")]
+    pub gpus: Vec<GpuReading>,
 }
 
 /// The quantities of the catalogue that were read. In JSON: an object of those that are there.
@@ -206,6 +210,84 @@ mod io_map {
     }
 }
 
+/// One GPU or MIG device at the moment of a reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuReading {
+    /// Which.
+    pub gpu: GpuName,
+    /// What NVML said of it. One of which nothing was read does not stand in a reading.
+    pub stat: GpuStat,
+}
+
+/// What NVML says of a GPU or a MIG device, each where it does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, DeriveDeserialize)]
+pub struct GpuStat {
+    /// Energy since the driver was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_mj: Option<MilliJoules>,
+    /// Time in which some kernel ran, since the daemon began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_usec: Option<Usec>,
+    /// For how much time that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_known_usec: Option<Usec>,
+    /// Memory in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_used_bytes: Option<Bytes>,
+}
+
+impl GpuStat {
+    /// Its figures in the order of [`catalogue::GPU`](crate::catalogue::GPU).
+    #[must_use]
+    pub fn columns(&self) -> [Option<u64>; 4] {
+        let Self { energy_mj, busy_usec, busy_known_usec, memory_used_bytes } = *self;
+        [
+            energy_mj.map(|energy| energy.0),
+            busy_usec.map(|time| time.0),
+            busy_known_usec.map(|time| time.0),
+            memory_used_bytes.map(|bytes| bytes.0),
+        ]
+    }
+
+    /// From figures in that order.
+    #[must_use]
+    pub fn from_columns([energy, busy, known, memory]: [Option<u64>; 4]) -> Self {
+        Self {
+            energy_mj: energy.map(MilliJoules),
+            busy_usec: busy.map(Usec),
+            busy_known_usec: known.map(Usec),
+            memory_used_bytes: memory.map(Bytes),
+        }
+    }
+
+    /// Whether nothing was read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// In JSON: an object by the GPUs' names.
+mod gpu_map {
+    use super::{
+        BTreeMap, Deserialize, Deserializer, GpuName, GpuReading, GpuStat, SerializeMap, Serializer,
+    };
+
+    pub fn serialize<S: Serializer>(gpus: &[GpuReading], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for GpuReading { gpu, stat } in gpus {
+            map.serialize_entry(gpu.as_str(), stat)?;
+        }
+        map.end()
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<GpuReading>, D::Error> {
+        let map = BTreeMap::<GpuName, GpuStat>::deserialize(deserializer)?;
+        let gpus = map.into_iter().map(|(gpu, stat)| GpuReading { gpu, stat });
+        Ok(gpus.filter(|gpu| !gpu.stat.is_empty()).collect())
+    }
+}
+
 /// IP packets of a group's sockets, counted by BPF at the socket: headers included, RDMA not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, DeriveDeserialize)]
 pub struct NetworkStat {
@@ -232,7 +314,7 @@ impl Reading {
     /// A reading of nothing.
     #[must_use]
     pub fn empty(at: Moment) -> Self {
-        Self { at, counters: Counters::default(), io: None }
+        Self { at, counters: Counters::default(), io: None, gpus: Vec::new() }
     }
 
     /// One quantity, in its unit; `None` where it was not read.
@@ -327,13 +409,19 @@ mod tests {
         fn a_reading_goes_through_json_unchanged(
             pairs in prop::collection::vec((0..Metric::COUNT, any::<u64>()), 0..20),
             io in prop::option::of(prop::collection::btree_map((0_u32..9, 0_u32..9), any::<[u64; 4]>(), 0..3)),
+            gpus in prop::collection::btree_map(0_u32..9, any::<[Option<u64>; 4]>(), 0..3),
         ) {
             let counters = pairs.iter().map(|(at, value)| (Metric::ALL[*at], *value)).collect();
             let device = |((major, minor), columns)| {
                 DeviceIo { device: DeviceId { major, minor }, stat: IoStat::from_columns(columns) }
             };
             let io = io.map(|io| io.into_iter().map(device).collect());
-            let reading = Reading { at: at(), counters, io };
+            let gpus = gpus.into_iter().map(|(gpu, columns)| GpuReading {
+                gpu: format!("GPU-{gpu}").parse().unwrap(),
+                stat: GpuStat::from_columns(columns),
+            });
+            let gpus = gpus.filter(|gpu| !gpu.stat.is_empty()).collect();
+            let reading = Reading { at: at(), counters, io, gpus };
             let text = serde_json::to_string(&reading).unwrap();
             prop_assert_eq!(serde_json::from_str::<Reading>(&text).unwrap(), reading);
         }

@@ -36,6 +36,14 @@ unit! {
     /// Microseconds.
     Usec
 }
+unit! {
+    /// Millijoules.
+    MilliJoules
+}
+unit! {
+    /// Microjoules.
+    MicroJoules
+}
 
 impl Bytes {
     /// One mebibyte, the unit of Slurm's memory figures.

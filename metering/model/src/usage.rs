@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::WallTime;
 use crate::ids::{AccountName, ClusterName, JobId, NodeName, TenantPath};
 use crate::job::Quality;
-use crate::units::{Bytes, Usec};
+use crate::units::{Bytes, MilliJoules, Usec};
 
 /// Whether a record can still change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,30 @@ pub struct UsageRecord {
     pub allocated_memory_bytes: Option<Bytes>,
     /// `allocated_memory_bytes` in MiB x `elapsed_usec` in seconds, rounded down.
     pub allocated_memory_mib_seconds: Option<u64>,
+    /// Its share of the energy of the node's CPU packages and memory, by its CPU time, up to its last reading.
+    #[serde(default)]
+    pub cpu_energy_mj: Option<MilliJoules>,
+    /// Energy of the GPUs it had alone, from its first reading to its last; `None` where one of them counts none.
+    #[serde(default)]
+    pub gpu_energy_mj: Option<MilliJoules>,
+    /// For how much GPU time that is known: what `allocated_gpu_usec` has beyond it was not measured.
+    #[serde(default)]
+    pub gpu_energy_known_usec: Option<Usec>,
+    /// GPU time in which some kernel ran.
+    #[serde(default)]
+    pub gpu_busy_usec: Option<Usec>,
+    /// For how much GPU time that is known.
+    #[serde(default)]
+    pub gpu_busy_known_usec: Option<Usec>,
+    /// The most GPU memory that a reading found in use.
+    #[serde(default)]
+    pub gpu_memory_peak_bytes: Option<Bytes>,
+    /// GPUs or MIG devices Slurm allocated on this node; `None` where it told none.
+    #[serde(default)]
+    pub allocated_gpus: Option<u32>,
+    /// `allocated_gpus` x `elapsed_usec`.
+    #[serde(default)]
+    pub allocated_gpu_usec: Option<Usec>,
 }
 
 /// A tenant's own group on one node, as last read: what its jobs there add up to.

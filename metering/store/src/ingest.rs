@@ -63,7 +63,7 @@ impl Wanted {
         wanted.runs.extend(contents.registered.iter().map(|told| told.registration.incarnation.clone()));
         wanted.runs.extend(contents.series.iter().filter_map(|series| match &series.subject {
             Subject::Job(run) => Some(run.clone()),
-            Subject::Tenant { .. } => None,
+            Subject::Tenant { .. } | Subject::Node { .. } => None,
         }));
         wanted.runs.extend(contents.ends.iter().map(|end| end.registration.incarnation.clone()));
         for event in &contents.events {
@@ -256,6 +256,8 @@ impl Plan<'_> {
             match &series.subject {
                 Subject::Job(run) => self.running(run, &series.readings)?,
                 Subject::Tenant { node, tenant } => self.tenant(node, tenant, &series.readings)?,
+                // The block is the record of it.
+                Subject::Node { .. } => {}
             }
         }
         for end in &contents.ends {

@@ -6,7 +6,7 @@ use tenantry_model::usage::{UsageRecord, UsageState};
 use tenantry_model::window::{GroupBy, Quantity, UsageGroup, UsageWindow};
 
 /// The fields of a record, in its order.
-const FIELDS: [&str; 34] = [
+const FIELDS: [&str; 42] = [
     "cluster",
     "job_id",
     "restart_count",
@@ -41,6 +41,14 @@ const FIELDS: [&str; 34] = [
     "allocated_cpu_usec",
     "allocated_memory_bytes",
     "allocated_memory_mib_seconds",
+    "cpu_energy_mj",
+    "gpu_energy_mj",
+    "gpu_energy_known_usec",
+    "gpu_busy_usec",
+    "gpu_busy_known_usec",
+    "gpu_memory_peak_bytes",
+    "allocated_gpus",
+    "allocated_gpu_usec",
 ];
 
 /// Runs: a header and one row for each record.

@@ -6,14 +6,18 @@
 //! group begins with nothing, at the job's start.
 //!
 //! **CPU, IO, network.** The kernel counts; differences only tell when ([`counted`](crate::counted)).
+//!
+//! **Energy.** The node's, as it was split in each round ([`energy`](crate::energy)), is a counter like CPU time. What the
+//! run's GPUs used is in [`GpuTime`]. An end that the epilog read has neither: the last round's is what there is.
 
 use serde::{Deserialize, Serialize};
 use tenantry_model::catalogue::Metric;
 use tenantry_model::reading::Reading;
 use tenantry_model::window::Quantity;
-use tenantry_model::{Bytes, Moment, Usec};
+use tenantry_model::{Bytes, MicroJoules, Moment, Usec};
 
 use crate::counted::{COUNTERS, Counted, counter};
+use crate::gpu::GpuTime;
 
 /// Between readings further apart than this the memory is marked as interpolated.
 pub const INTERPOLATED_AFTER: Usec = Usec(120_000_000);
@@ -38,6 +42,11 @@ pub struct Integral {
     counters: [Counted; COUNTERS.len()],
     interpolated_usec: u64,
     readings: u64,
+    /// Its share of the node's energy: the last counter, and the sum.
+    #[serde(default)]
+    energy: Option<(MicroJoules, MicroJoules)>,
+    #[serde(default)]
+    gpu: GpuTime,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +86,8 @@ impl Integral {
             counters: [Counted::new(began.boottime_usec); COUNTERS.len()],
             interpolated_usec: 0,
             readings: 0,
+            energy: None,
+            gpu: GpuTime::default(),
         }
     }
 
@@ -106,6 +117,12 @@ impl Integral {
         if time > INTERPOLATED_AFTER {
             self.interpolated_usec = self.interpolated_usec.saturating_add(time.0);
         }
+        if let Some(counter) = reading.get(Metric::ENERGY_SHARE).map(MicroJoules) {
+            let (last, sum) = self.energy.unwrap_or_default();
+            let more = counter.since(last).unwrap_or(counter);
+            self.energy = Some((counter, sum.checked_add(more).unwrap_or(sum)));
+        }
+        self.gpu.add(&reading.gpus, time);
         let mut steps = Vec::new();
         if let Some(amount) = self.memory_step(reading, time) {
             steps.push(Step { quantity: Quantity::Memory, since, amount });
@@ -159,6 +176,18 @@ impl Integral {
             .map(|(bound, most)| bound.saturating_add(doubled.max(most.saturating_sub(doubled))));
         self.last.memory = memory;
         self.memory_known.then(|| i128::try_from(doubled).unwrap_or(i128::MAX))
+    }
+
+    /// Its share of the node's energy; `None` where that was never counted.
+    #[must_use]
+    pub fn energy_share(&self) -> Option<MicroJoules> {
+        self.energy.map(|(_, sum)| sum)
+    }
+
+    /// What its GPUs used.
+    #[must_use]
+    pub fn gpu(&self) -> &GpuTime {
+        &self.gpu
     }
 
     /// Memory over time; `None` where some reading had none.

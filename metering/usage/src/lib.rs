@@ -13,12 +13,15 @@
 
 mod counted;
 pub mod csv;
+pub mod energy;
+mod gpu;
 mod integral;
 mod run;
 mod totals;
 pub mod window;
 mod windows;
 
+pub use gpu::GpuTime;
 pub use integral::{INTERPOLATED_AFTER, Integral, MemoryTime};
 pub use run::{Row, Run, corrections};
 pub use totals::{Sum, Totals, totals_by_tenant};
@@ -28,7 +31,7 @@ use tenantry_model::job::{Allocation, JobEnd, Quality, Registration};
 use tenantry_model::reading::Reading;
 use tenantry_model::usage::{UsageRecord, UsageState};
 use tenantry_model::window::Quantity;
-use tenantry_model::{Bytes, Moment, Usec};
+use tenantry_model::{Bytes, MilliJoules, Moment, Usec};
 
 use counted::counter;
 
@@ -88,6 +91,8 @@ fn record(
     let counted = |quantity| counter(reading?, quantity).and(integral?.counted(quantity));
     let memory = integral.and_then(Integral::memory);
     let (allocated_cpus, allocated_memory) = allocated(registration, allocation);
+    let gpu = integral.map(Integral::gpu);
+    let allocated_gpus = u32::try_from(registration.allocated_gpus.len()).ok().filter(|gpus| *gpus > 0);
     UsageRecord {
         cluster: incarnation.cluster.clone(),
         job_id: incarnation.job_id,
@@ -127,6 +132,14 @@ fn record(
         allocated_memory_mib_seconds: allocated_memory
             .zip(elapsed)
             .and_then(|(memory, time)| mib_seconds(memory, time)),
+        cpu_energy_mj: integral.and_then(Integral::energy_share).map(|share| MilliJoules(share.0 / 1000)),
+        gpu_energy_mj: gpu.and_then(GpuTime::energy),
+        gpu_energy_known_usec: gpu.and_then(GpuTime::energy_known),
+        gpu_busy_usec: gpu.and_then(GpuTime::busy),
+        gpu_busy_known_usec: gpu.and_then(GpuTime::busy_known),
+        gpu_memory_peak_bytes: gpu.and_then(GpuTime::memory_peak),
+        allocated_gpus,
+        allocated_gpu_usec: allocated_gpus.zip(elapsed).and_then(|(gpus, time)| cpu_time(gpus, time)),
     }
 }
 
@@ -136,6 +149,7 @@ fn allocated(registration: &Registration, allocation: Option<&Allocation>) -> (O
     (cpus, allocation.and_then(|allocation| allocation.memory))
 }
 
+/// A number of CPUs or GPUs x time.
 fn cpu_time(cpus: u32, time: Usec) -> Option<Usec> {
     u64::from(cpus).checked_mul(time.0).map(Usec)
 }

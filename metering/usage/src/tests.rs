@@ -29,6 +29,7 @@ fn registration() -> Registration {
         account: Some("acme".parse().unwrap()),
         partition: None,
         allocated_cpus: Some(2),
+        allocated_gpus: Vec::new(),
         scope: "system.slice/slurmstepd.scope".into(),
         began: moment(1_000),
         placement: Placement::Grafted {

@@ -34,6 +34,8 @@ pub struct Facts {
     pub sluid: Option<Sluid>,
     /// `SLURM_JOB_CPUS_PER_NODE`, where all nodes have the same.
     pub cpus: Option<u32>,
+    /// `SLURM_JOB_GPUS`: places in the node's GRES, in the order of its gres.conf.
+    pub gpus: Vec<u32>,
     /// `--tenant`: the user's wish, and no more than that.
     pub requested: Option<String>,
 }
@@ -76,6 +78,7 @@ impl Facts {
                 .and_then(|count| count.parse().ok()),
             sluid: text("SLURM_JOB_SLUID").and_then(|sluid| sluid.parse().ok()),
             cpus: text("SLURM_JOB_CPUS_PER_NODE").as_deref().and_then(cpus_on_every_node),
+            gpus: text("SLURM_JOB_GPUS").as_deref().and_then(gres_places).unwrap_or_default(),
             requested: requested.map(|name| name.to_string_lossy().into_owned()),
         })
     }
@@ -99,6 +102,14 @@ fn cpus_on_every_node(text: &str) -> Option<u32> {
     count.parse().ok()
 }
 
+/// `0,3`. What is not such a list is not known at all: half a list would be a wrong one.
+fn gres_places(text: &str) -> Option<Vec<u32>> {
+    let mut places = text.split(',').map(|place| place.parse().ok()).collect::<Option<Vec<u32>>>()?;
+    places.sort_unstable();
+    places.dedup();
+    Some(places)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,17 +125,27 @@ mod tests {
             ("SLURM_JOB_ACCOUNT", "acme"),
             ("SLURM_JOB_CPUS_PER_NODE", "2(x3)"),
             ("SLURM_RESTART_COUNT", "1"),
+            ("SLURM_JOB_GPUS", "3,0"),
         ])
         .unwrap();
         assert_eq!(facts.accepted_account().unwrap().as_str(), "acme");
         assert_eq!((facts.cpus, facts.restart_count), (Some(2), Some(1)));
         assert_eq!((facts.user, facts.cluster), (None, None));
+        assert_eq!(facts.gpus, [0, 3]);
     }
 
     #[test]
     fn no_node_name_is_an_error() {
         assert_eq!(facts(&[("SLURMD_NODENAME", "../x")]), Err(MissingFact("SLURMD_NODENAME")));
         assert!(facts(&[]).is_err());
+    }
+
+    #[test]
+    fn a_list_of_gpus_is_known_whole_or_not_at_all() {
+        assert_eq!(gres_places("0"), Some(vec![0]));
+        for text in ["", "0,", "0,x", "-1", "NoDevFiles", "0-3"] {
+            assert_eq!(gres_places(text), None, "{text:?}");
+        }
     }
 
     #[test]

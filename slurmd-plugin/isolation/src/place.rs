@@ -97,6 +97,7 @@ fn register(
         account: facts.accepted_account(),
         partition: facts.partition.clone(),
         allocated_cpus: facts.cpus,
+        allocated_gpus: facts.gpus.clone(),
         scope: scope.as_path().to_owned(),
         began,
         placement,

@@ -261,6 +261,7 @@ impl Reconciler {
             account: None,
             partition: None,
             allocated_cpus: None,
+            allocated_gpus: Vec::new(),
             scope: scope.group.as_path().to_owned(),
             began,
             placement: Placement::Grafted {

@@ -102,6 +102,7 @@ mod tests {
             account: "acme".parse().ok(),
             partition: None,
             allocated_cpus: Some(1),
+            allocated_gpus: Vec::new(),
             scope: SCOPE.into(),
             began,
             placement: Placement::Grafted {

@@ -264,6 +264,7 @@ fn register(tenant: &TenantPath, job: u32, group: &GroupPath) -> Registration {
         account: Some("acme-physics".parse().unwrap()),
         partition: Some("main".to_owned()),
         allocated_cpus: Some(2),
+        allocated_gpus: Vec::new(),
         scope: SCOPE.into(),
         began,
         placement: Placement::Grafted {

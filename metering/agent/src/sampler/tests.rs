@@ -86,6 +86,7 @@ fn registration(job: u32) -> Registration {
         account: None,
         partition: None,
         allocated_cpus: None,
+        allocated_gpus: Vec::new(),
         scope: "s".into(),
         began,
         placement: Placement::Grafted {

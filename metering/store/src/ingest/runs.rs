@@ -80,6 +80,12 @@ impl Plan<'_> {
             memory_mib_seconds: kept.memory_mib_seconds,
             memory_mib_seconds_bound: kept.memory_mib_seconds_bound,
             interpolated_usec: kept.interpolated_usec,
+            cpu_energy_mj: kept.cpu_energy_mj,
+            gpu_energy_mj: kept.gpu_energy_mj,
+            gpu_energy_known_usec: kept.gpu_energy_known_usec,
+            gpu_busy_usec: kept.gpu_busy_usec,
+            gpu_busy_known_usec: kept.gpu_busy_known_usec,
+            gpu_memory_peak_bytes: kept.gpu_memory_peak_bytes,
             ..record_of_end(end, None)
         };
         if kept == record {

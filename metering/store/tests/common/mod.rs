@@ -224,6 +224,7 @@ pub fn registration(job: u32, tenant: &str, uid: u32) -> Registration {
         account: Some("acme".parse().unwrap()),
         partition: None,
         allocated_cpus: Some(2),
+        allocated_gpus: Vec::new(),
         scope: "system.slice/slurmstepd.scope".into(),
         began: moment(1_000),
         placement: Placement::Grafted {

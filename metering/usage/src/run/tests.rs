@@ -41,6 +41,7 @@ fn registration() -> Registration {
         account: Some("acme".parse().unwrap()),
         partition: None,
         allocated_cpus: None,
+        allocated_gpus: Vec::new(),
         scope: "system.slice/slurmstepd.scope".into(),
         began: moment(0, 0),
         placement: Placement::Grafted {

@@ -59,6 +59,7 @@ fn register(reconciler: &Reconciler, group: &str) {
         account: None,
         partition: None,
         allocated_cpus: None,
+        allocated_gpus: Vec::new(),
         scope: SCOPE.into(),
         began,
         placement: Placement::Grafted {
