@@ -40,7 +40,9 @@ pub enum StoreError {
         source: MigrateError,
     },
     /// A migration of the database failed.
-    #[error("cannot bring the database to this program's schema: a superuser runs packaging/postgres/setup.sql first")]
+    #[error(
+        "cannot bring the database to this program's schema: a superuser runs packaging/postgres/setup.sql first"
+    )]
     MigrateDatabase {
         /// What is wrong.
         source: MigrateError,

@@ -50,10 +50,10 @@ use tenantry_model::{NodeName, WallTime};
 pub use audit::{AuditEvent, AuditKind};
 pub use error::StoreError;
 pub(crate) use error::{column, sql};
-pub use ingest::Taken;
 use ingest::Arrival;
-pub use query::{Filter, MOST_RECORDS};
+pub use ingest::Taken;
 use postgres::{PostgresLedger, PostgresSettings};
+pub use query::{Filter, MOST_RECORDS};
 use sqlite::SqliteLedger;
 
 /// A block and the bytes it came in.
@@ -156,7 +156,7 @@ impl Ledger {
             let arrival = Arrival { sent: &sent, received, correlation_id: &correlation_id };
             match &store {
                 Store::Sqlite(ledger) => ledger.take(arrival).await,
-            Store::Postgres(ledger) => ledger.take(arrival).await,
+                Store::Postgres(ledger) => ledger.take(arrival).await,
             }
         });
         taken.await.map_err(|source| StoreError::Task { source })?

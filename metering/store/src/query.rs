@@ -80,4 +80,3 @@ pub(crate) fn parse_json<T: DeserializeOwned>(
 pub(crate) fn parse_record(table: &'static str, text: &str) -> Result<UsageRecord, StoreError> {
     serde_json::from_str(text).map_err(|error| unreadable(table, error))
 }
-

@@ -77,7 +77,10 @@ async fn an_exact_end_follows_an_estimated_one_as_a_revision_and_not_the_other_w
     );
     // Every revision is kept.
     let expected = [(1, "gap", None), (2, "estimated", Some(30)), (3, "exact", Some(42))];
-    assert_eq!(it.revisions().await, expected.map(|(revision, quality, cpu)| (revision, quality.to_owned(), cpu)));
+    assert_eq!(
+        it.revisions().await,
+        expected.map(|(revision, quality, cpu)| (revision, quality.to_owned(), cpu))
+    );
 }
 
 #[tokio::test]
@@ -273,7 +276,11 @@ fn without_memory(report: UsageReport) -> Vec<UsageRecord> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    // Each case makes ledgers of its own, which takes PostgreSQL longer.
+    #![proptest_config(ProptestConfig {
+        cases: if Cluster::of_this_run().is_some() { 3 } else { 24 },
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn resends_give_the_same_report_and_any_order_the_same_cpu_time(
         resends in prop::collection::vec(0_usize..5, 0..10),

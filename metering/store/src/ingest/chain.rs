@@ -19,11 +19,7 @@ impl Plan<'_> {
             return false;
         }
         self.changes.trust = Some(signer);
-        self.audit(
-            AuditKind::KeyTrusted,
-            subject,
-            format!("its first key, {signer}, came with block {key}"),
-        );
+        self.audit(AuditKind::KeyTrusted, subject, format!("its first key, {signer}, came with block {key}"));
         true
     }
 
@@ -41,8 +37,7 @@ impl Plan<'_> {
             return self.gap("blocks_missing", &key.boot_id, None, sent.closed(), Some(sequences));
         }
         if let Some(hash) = hash.filter(|hash| *hash != sent.previous()) {
-            let detail =
-                format!("it names {} as the one before it, the ledger has {hash}", sent.previous());
+            let detail = format!("it names {} as the one before it, the ledger has {hash}", sent.previous());
             self.audit(AuditKind::ChainBroken, format!("block {key}"), detail);
         }
         Ok(())

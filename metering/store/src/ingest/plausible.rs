@@ -21,7 +21,8 @@ impl Plan<'_> {
         let subject = || format!("block {}", sent.key());
         let ahead = closed.unix_usec().saturating_sub(received.unix_usec());
         if ahead > i64::try_from(AHEAD.0).unwrap_or(i64::MAX) {
-            let detail = format!("it was closed at {closed}, and came at {received}: look at the node's clock");
+            let detail =
+                format!("it was closed at {closed}, and came at {received}: look at the node's clock");
             self.audit(AuditKind::ImplausibleTime, subject(), detail);
         }
         let Some(before) = self.facts.before.and_then(|before| before.closed) else { return };

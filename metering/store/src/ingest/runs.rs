@@ -135,7 +135,8 @@ impl Plan<'_> {
         let foreign = self.facts.foreign.contains(&run.boot_id);
         let subject = run_name(run);
         if foreign && !self.changes.audit.iter().any(|event| event.subject == subject) {
-            let detail = format!("block {} speaks of it, and its boot is another node's", self.arrival.sent.key());
+            let detail =
+                format!("block {} speaks of it, and its boot is another node's", self.arrival.sent.key());
             self.audit(AuditKind::ForeignRun, subject, detail);
         }
         foreign

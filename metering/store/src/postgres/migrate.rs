@@ -37,11 +37,7 @@ pub(super) async fn connect_as_owner(
 ///
 /// # Errors
 /// Where there is no primary, the role may not, or a migration fails: that one changed nothing then.
-pub async fn migrate(
-    settings: &PostgresSettings,
-    owner: &Login,
-    now: WallTime,
-) -> Result<i64, StoreError> {
+pub async fn migrate(settings: &PostgresSettings, owner: &Login, now: WallTime) -> Result<i64, StoreError> {
     let mut db = connect_as_owner(settings, owner).await?;
     MIGRATIONS.run(&mut db).await.map_err(|error| match error {
         MigrateError::VersionMissing(found) if found > known() => StoreError::Refused(format!(

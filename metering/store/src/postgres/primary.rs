@@ -201,28 +201,28 @@ pub(super) async fn find(settings: &PostgresSettings, login: &Login) -> Result<H
 /// Whether it is a standby, and its timeline.
 async fn ask(settings: &PostgresSettings, host: &Host, login: &Login) -> Result<(bool, i32), StoreError> {
     let mut db = connect(settings, host, login).await?;
-    let answer = sqlx::query_as(
-        "SELECT pg_is_in_recovery(), (SELECT timeline_id FROM pg_control_checkpoint())",
-    )
-    .fetch_one(&mut db)
-    .await
-    .map_err(sql("ask a server whether it is the primary"))?;
+    let answer =
+        sqlx::query_as("SELECT pg_is_in_recovery(), (SELECT timeline_id FROM pg_control_checkpoint())")
+            .fetch_one(&mut db)
+            .await
+            .map_err(sql("ask a server whether it is the primary"))?;
     let _ = db.close().await;
     Ok(answer)
 }
 
 /// Whether a connection may be used for its purpose: the schema, the role, the standby.
 async fn stand(db: &mut PgConnection, purpose: Purpose, role: &str, known: i64) -> Result<(), StoreError> {
-    let found: i64 = match sqlx::query_scalar("SELECT coalesce(meter.schema_version(), 0)").fetch_one(&mut *db).await {
-        Ok(version) => version,
-        // No such schema, no such function: nothing was made there yet.
-        Err(sqlx::Error::Database(error))
-            if error.code().is_some_and(|code| ["3F000", "42883", "42P01"].contains(&&*code)) =>
-        {
-            0
-        }
-        Err(source) => return Err(sql("ask for the ledger's schema")(source)),
-    };
+    let found: i64 =
+        match sqlx::query_scalar("SELECT coalesce(meter.schema_version(), 0)").fetch_one(&mut *db).await {
+            Ok(version) => version,
+            // No such schema, no such function: nothing was made there yet.
+            Err(sqlx::Error::Database(error))
+                if error.code().is_some_and(|code| ["3F000", "42883", "42P01"].contains(&&*code)) =>
+            {
+                0
+            }
+            Err(source) => return Err(sql("ask for the ledger's schema")(source)),
+        };
     if found < known {
         return Err(StoreError::Refused(format!(
             "the database has the ledger's schema {found}, and this program needs {known}: \

@@ -13,59 +13,65 @@ use crate::{AuditEvent, StoreError, sql};
 
 impl PostgresLedger {
     pub async fn usage(&self, filter: &Filter) -> Result<UsageReport, StoreError> {
-        let mut db = self.readers.acquire().await?;
-        let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            .execute(&mut *snapshot)
-            .await
-            .map_err(sql("begin to read"))?;
-        let mut usage = ended(&mut snapshot, filter).await?;
-        usage.extend(running(&mut snapshot, filter).await?);
-        if u32::try_from(usage.len()).map_or(true, |len| len > MOST_RECORDS) {
-            return Err(StoreError::TooMany);
-        }
-        usage.sort_by(|one, other| place(one).cmp(&place(other)));
-        let tenants = if filter.job.is_some() || filter.uid.is_some() {
-            Vec::new()
-        } else {
-            let mut query = QueryBuilder::new(
-                "SELECT DISTINCT ON (tenant COLLATE \"C\", node COLLATE \"C\") node, tenant, read_unix_usec, cpu_usage_usec \
-                 FROM billing.tenant_counter WHERE true",
-            );
-            within(&mut query, filter.tenant.as_ref());
-            query.push(" ORDER BY tenant COLLATE \"C\", node COLLATE \"C\", read_unix_usec DESC");
-            let rows: Vec<TenantColumns> =
-                query.build_query_as().fetch_all(&mut *snapshot).await.map_err(sql("read tenants"))?;
-            rows.into_iter().map(tenant_counter).collect::<Result<_, _>>()?
-        };
-        let gaps = if filter == &Filter::default() {
-            let rows: Vec<GapColumns> = sqlx::query_as(
-                "SELECT node, reason, from_unix_usec, to_unix_usec FROM billing.gap \
-                 ORDER BY node COLLATE \"C\", to_unix_usec, gap",
-            )
-            .fetch_all(&mut *snapshot)
-            .await
-            .map_err(sql("read gaps"))?;
-            rows.into_iter().map(gap).collect::<Result<_, _>>()?
-        } else {
-            Vec::new()
-        };
-        Ok(UsageReport { usage, tenants, gaps })
+        self.read(async |db| report(db, filter).await).await
     }
 
     pub async fn audit_events(&self, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
-        let mut db = self.readers.acquire().await?;
-        let mut rows: Vec<AuditRow> = sqlx::query_as(
-            "SELECT at_unix_usec, kind, uid, correlation_id, subject, detail FROM billing.audit_event \
-             ORDER BY event DESC LIMIT $1",
-        )
-        .bind(i64::from(most))
-        .fetch_all(&mut *db)
-        .await
-        .map_err(sql("read audit events"))?;
-        rows.reverse();
-        rows.into_iter().map(audit_event).collect()
+        self.read(async |db| audited(db, most).await).await
     }
+}
+
+async fn report(db: &mut PgConnection, filter: &Filter) -> Result<UsageReport, StoreError> {
+    let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .execute(&mut *snapshot)
+        .await
+        .map_err(sql("begin to read"))?;
+    let mut usage = ended(&mut snapshot, filter).await?;
+    usage.extend(running(&mut snapshot, filter).await?);
+    if u32::try_from(usage.len()).map_or(true, |len| len > MOST_RECORDS) {
+        return Err(StoreError::TooMany);
+    }
+    usage.sort_by(|one, other| place(one).cmp(&place(other)));
+    let tenants = if filter.job.is_some() || filter.uid.is_some() {
+        Vec::new()
+    } else {
+        let mut query = QueryBuilder::new(
+            "SELECT DISTINCT ON (tenant COLLATE \"C\", node COLLATE \"C\") node, tenant, read_unix_usec, cpu_usage_usec \
+                 FROM billing.tenant_counter WHERE true",
+        );
+        within(&mut query, filter.tenant.as_ref());
+        query.push(" ORDER BY tenant COLLATE \"C\", node COLLATE \"C\", read_unix_usec DESC");
+        let rows: Vec<TenantColumns> =
+            query.build_query_as().fetch_all(&mut *snapshot).await.map_err(sql("read tenants"))?;
+        rows.into_iter().map(tenant_counter).collect::<Result<_, _>>()?
+    };
+    let gaps = if filter == &Filter::default() {
+        let rows: Vec<GapColumns> = sqlx::query_as(
+            "SELECT node, reason, from_unix_usec, to_unix_usec FROM billing.gap \
+                 ORDER BY node COLLATE \"C\", to_unix_usec, gap",
+        )
+        .fetch_all(&mut *snapshot)
+        .await
+        .map_err(sql("read gaps"))?;
+        rows.into_iter().map(gap).collect::<Result<_, _>>()?
+    } else {
+        Vec::new()
+    };
+    Ok(UsageReport { usage, tenants, gaps })
+}
+
+async fn audited(db: &mut PgConnection, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
+    let mut rows: Vec<AuditRow> = sqlx::query_as(
+        "SELECT at_unix_usec, kind, uid, correlation_id, subject, detail FROM billing.audit_event \
+             ORDER BY event DESC LIMIT $1",
+    )
+    .bind(i64::from(most))
+    .fetch_all(db)
+    .await
+    .map_err(sql("read audit events"))?;
+    rows.reverse();
+    rows.into_iter().map(audit_event).collect()
 }
 
 /// What records are ordered by.
@@ -103,7 +109,8 @@ async fn running(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<Usa
 fn asked_for(record: &UsageRecord, filter: &Filter) -> bool {
     let within = |tenant: &TenantPath| {
         record.tenant.as_ref().is_some_and(|own| {
-            own == tenant || own.as_str().strip_prefix(tenant.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            own == tenant
+                || own.as_str().strip_prefix(tenant.as_str()).is_some_and(|rest| rest.starts_with('/'))
         })
     };
     filter.tenant.as_ref().is_none_or(within)

@@ -19,7 +19,8 @@ const MOST_BYTES: u64 = 256 << 20;
 const TABLE: &str = "node_running";
 
 pub(super) fn pack(jobs: &Jobs) -> Result<Vec<u8>, StoreError> {
-    let text = serde_json::to_vec(&jobs.iter().collect::<Vec<_>>()).map_err(|error| unreadable(TABLE, error))?;
+    let text =
+        serde_json::to_vec(&jobs.iter().collect::<Vec<_>>()).map_err(|error| unreadable(TABLE, error))?;
     let mut packed = ZlibEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(&text).map_err(|error| unreadable(TABLE, error))?;
     packed.finish().map_err(|error| unreadable(TABLE, error))
@@ -28,7 +29,10 @@ pub(super) fn pack(jobs: &Jobs) -> Result<Vec<u8>, StoreError> {
 pub(super) fn unpack(state: Option<&[u8]>) -> Result<Jobs, StoreError> {
     let Some(state) = state else { return Ok(Jobs::default()) };
     let mut text = Vec::new();
-    ZlibDecoder::new(state).take(MOST_BYTES).read_to_end(&mut text).map_err(|error| unreadable(TABLE, error))?;
+    ZlibDecoder::new(state)
+        .take(MOST_BYTES)
+        .read_to_end(&mut text)
+        .map_err(|error| unreadable(TABLE, error))?;
     let jobs: Vec<(Incarnation, Running)> =
         serde_json::from_slice(&text).map_err(|error| unreadable(TABLE, error))?;
     Ok(jobs.into_iter().collect())

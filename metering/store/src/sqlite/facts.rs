@@ -151,8 +151,7 @@ async fn latest_revision(
     db: &mut SqliteConnection,
     run: &Incarnation,
 ) -> Result<Option<(i64, UsageRecord)>, StoreError> {
-    let statement =
-        format!("SELECT revision, record FROM usage WHERE {RUN} ORDER BY revision DESC LIMIT 1");
+    let statement = format!("SELECT revision, record FROM usage WHERE {RUN} ORDER BY revision DESC LIMIT 1");
     let latest: Option<(i64, String)> = bind_run!(sqlx::query_as(&statement), run)
         .fetch_optional(db)
         .await

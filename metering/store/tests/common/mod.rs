@@ -11,7 +11,9 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tenantry_block::{NodeKey, Sealed};
-use tenantry_model::block::{Block, BlockHash, BlockKey, Contents, Event, Receipt, Registered, Series, Subject};
+use tenantry_model::block::{
+    Block, BlockHash, BlockKey, Contents, Event, Receipt, Registered, Series, Subject,
+};
 use tenantry_model::catalogue::Metric;
 use tenantry_model::job::{Incarnation, JobEnd, Placement, Quality, Registration};
 use tenantry_model::reading::Reading;
@@ -314,4 +316,3 @@ pub fn parsed(sealed: &Sealed) -> SentBlock {
 pub fn sent(sequence: u64, entries: Vec<Entry>) -> SentBlock {
     parsed(&sealed(BOOT, sequence, BlockHash::default(), entries))
 }
-
