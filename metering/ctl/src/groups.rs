@@ -4,7 +4,10 @@ use tenantry_model::window::{GroupBy, GroupReport, Quantity, UsageGroup};
 
 use crate::table::{columns, core_hours, duration, gib_hours, mib, printable, signed};
 
-const FIGURES: [(&str, Quantity, fn(u128) -> String); 8] = [
+/// A column's head, its figure, and how that is written.
+type Column = (&'static str, Quantity, fn(u128) -> String);
+
+const FIGURES: [Column; 8] = [
     ("CPU-TIME[D-HH:MM:SS]", Quantity::CpuUsage, duration),
     ("ALLOCATED[core-h]", Quantity::AllocatedCpu, core_hours),
     ("MEMORY[GiB-h]", Quantity::Memory, byte_hours),
@@ -28,7 +31,7 @@ pub fn table(by: &[GroupBy], report: &GroupReport) -> String {
 
 fn row(by: &[GroupBy], group: &UsageGroup) -> Vec<String> {
     let key = |by: &GroupBy| group.key.get(by).and_then(Option::as_deref).map_or("-".to_owned(), printable);
-    let figure = |(_, quantity, write): &(&str, Quantity, fn(u128) -> String)| {
+    let figure = |(_, quantity, write): &Column| {
         let lacks = group.lacking.get(*quantity).is_some_and(|lacking| lacking > 0);
         match group.figures.get(*quantity) {
             None => "-".to_owned(),

@@ -57,7 +57,9 @@ enum Command {
 fn code(error: &Error) -> u8 {
     match error {
         Error::Client(error) if error.is_answer() => EX_PROTOCOL,
-        Error::Client(_) | Error::Refused { status: 503, .. } | Error::NoScope => EX_UNAVAILABLE,
+        Error::Client(_) | Error::Refused { status: 503, .. } | Error::NoScope | Error::NoSacct(_) => {
+            EX_UNAVAILABLE
+        }
         Error::Refused { status: 401 | 403, .. } | Error::NotRoot => EX_NOPERM,
         Error::Refused { status: 400..=499, .. }
         | Error::TooLarge
@@ -68,7 +70,6 @@ fn code(error: &Error) -> u8 {
         Error::NoTenant(_) | Error::NoSuchTime | Error::EmptyPeriod => EX_USAGE,
         Error::Cgroup(_) | Error::Isolation(_) | Error::NotApplied | Error::System(_) => EX_OSERR,
         Error::Differs | Error::Unexplained => EX_DIFFERS,
-        Error::NoSacct(_) => EX_UNAVAILABLE,
         Error::Output(_) | Error::Spool(_) => EX_IOERR,
     }
 }

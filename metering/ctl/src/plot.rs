@@ -82,7 +82,7 @@ pub fn draw(
         // No row at all: nothing ran.
         None => "0".to_owned(),
         Some(None) => "-".to_owned(),
-        Some(Some(sum)) => short(&signed(*sum, &write)),
+        Some(Some(sum)) => short(&signed(*sum, write)),
     };
     let figures = bars.iter().map(|(_, sum)| text(sum).chars().count()).max().unwrap_or_default();
     let labels = bars.iter().map(|(label, _)| label.chars().count()).max().unwrap_or_default();
@@ -90,7 +90,7 @@ pub fn draw(
 
     let name = figure.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let each = if by == GroupBy::Day { "day" } else { "hour" };
-    let scale = short(&signed(most, &write));
+    let scale = short(&signed(most, write));
     let mut drawn = format!("{name} in {unit} per {each}, UTC; a full bar is {scale} {unit}\n");
     for (label, sum) in &bars {
         let bar = bar(sum.flatten().unwrap_or_default(), most, room, terminal);

@@ -256,7 +256,9 @@ mod tests {
 
     fn running() -> Vec<UsageRecord> {
         let mut records = report().usage;
-        records.iter_mut().for_each(|record| record.state = UsageState::Running);
+        for record in &mut records {
+            record.state = UsageState::Running;
+        }
         records
     }
 

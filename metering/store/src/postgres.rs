@@ -5,6 +5,7 @@
 
 mod facts;
 mod migrate;
+mod moved;
 mod notice;
 mod primary;
 mod query;
@@ -22,6 +23,7 @@ use crate::ingest::{Arrival, Taken};
 use crate::{AuditEvent, PublicKey, SentBlock, StoreError, sql};
 
 pub use migrate::migrate;
+pub use moved::{Moved, move_from};
 pub use settings::{Host, Login, PostgresSettings, Standby, Tls};
 
 use primary::{Primary, Purpose};
@@ -108,18 +110,35 @@ impl PostgresLedger {
         }
     }
 
+    /// Asks something. What was cut off is asked once more: of the primary that is found then.
+    async fn read<T>(
+        &self,
+        question: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut db = self.readers.acquire().await?;
+        match question(&mut db).await {
+            Err(StoreError::Sql { source, .. }) if is_lost(&source) => {}
+            answer => return answer,
+        }
+        drop(db.detach());
+        self.readers.lost().await;
+        question(&mut *self.readers.acquire().await?).await
+    }
+
     pub async fn last_sequence(&self, sent: &SentBlock) -> Result<u64, StoreError> {
         let key = sent.key();
-        let mut db = self.readers.acquire().await?;
-        let last: i64 = sqlx::query_scalar(
-            "SELECT coalesce(max(sequence), 0) FROM billing.block WHERE node = $1 AND boot_id = $2",
-        )
-        .bind(key.node.as_str())
-        .bind(key.boot_id.as_str())
-        .fetch_one(&mut *db)
-        .await
-        .map_err(sql("look for a boot's last block"))?;
-        u64::try_from(last).map_err(|error| crate::error::unreadable("block", error))
+        let last = self.read(async |db| {
+            let query =
+                "SELECT coalesce(max(sequence), 0) FROM billing.block WHERE node = $1 AND boot_id = $2";
+            let last: i64 = sqlx::query_scalar(query)
+                .bind(key.node.as_str())
+                .bind(key.boot_id.as_str())
+                .fetch_one(db)
+                .await
+                .map_err(sql("look for a boot's last block"))?;
+            Ok(last)
+        });
+        u64::try_from(last.await?).map_err(|error| crate::error::unreadable("block", error))
     }
 
     pub async fn audit(&self, event: &AuditEvent) -> Result<(), StoreError> {
@@ -163,7 +182,7 @@ impl PostgresLedger {
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(|error| error.code()).map(Into::into)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(Into::into)
 }
 
 /// Another server was quicker: a key that is taken meanwhile, a serialization failure, a deadlock.

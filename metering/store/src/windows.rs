@@ -206,7 +206,8 @@ fn group(cells: &[Value], by: &[GroupBy]) -> Option<UsageGroup> {
         lacking: Quantities::default(),
     };
     for (by, cell) in by.iter().zip(keys) {
-        group.key.insert(*by, key_text(*by, cell)?);
+        let text = if cell.is_null() { None } else { Some(key_text(*by, cell)?) };
+        group.key.insert(*by, text);
     }
     for (quantity, cells) in Quantity::ALL.into_iter().zip(figures.chunks_exact(3)) {
         let [upper, lower, known] = cells else { return None };
@@ -222,26 +223,22 @@ fn group(cells: &[Value], by: &[GroupBy]) -> Option<UsageGroup> {
 fn add(group: &mut UsageGroup, window: &UsageWindow) {
     group.windows = group.windows.saturating_add(1);
     for (quantity, figure) in window.figures.iter() {
-        match figure {
-            Some(figure) => {
-                let sum = group.figures.get(quantity).unwrap_or_default().saturating_add(figure.into());
-                group.figures.set(quantity, Some(sum));
-            }
-            None => {
-                let lacking = group.lacking.get(quantity).unwrap_or_default().saturating_add(1);
-                group.lacking.set(quantity, Some(lacking));
-            }
+        if let Some(figure) = figure {
+            let sum = group.figures.get(quantity).unwrap_or_default().saturating_add(figure.into());
+            group.figures.set(quantity, Some(sum));
+        } else {
+            let lacking = group.lacking.get(quantity).unwrap_or_default().saturating_add(1);
+            group.lacking.set(quantity, Some(lacking));
         }
     }
 }
 
-fn key_text(by: GroupBy, cell: &Value) -> Option<Option<String>> {
+fn key_text(by: GroupBy, cell: &Value) -> Option<String> {
     match (by, cell) {
-        (_, Value::Null) => Some(None),
-        (GroupBy::Day, cell) => day(cell.as_i64()?.checked_mul(DAY)?).map(Some),
-        (GroupBy::Hour, cell) => hour(cell.as_i64()?.checked_mul(HOUR)?).map(Some),
-        (_, Value::String(text)) => Some(Some(text.clone())),
-        (_, Value::Number(number)) => Some(Some(number.to_string())),
+        (GroupBy::Day, cell) => day(cell.as_i64()?.checked_mul(DAY)?),
+        (GroupBy::Hour, cell) => hour(cell.as_i64()?.checked_mul(HOUR)?),
+        (_, Value::String(text)) => Some(text.clone()),
+        (_, Value::Number(number)) => Some(number.to_string()),
         _ => None,
     }
 }

@@ -134,7 +134,9 @@ pub fn compare(records: &[UsageRecord], slurm: &[SlurmRun], bounds: Bounds) -> C
         differences: Vec::new(),
     };
     let mut by_job: BTreeMap<JobId, Vec<&SlurmRun>> = BTreeMap::new();
-    slurm.iter().for_each(|run| by_job.entry(run.job_id).or_default().push(run));
+    for run in slurm {
+        by_job.entry(run.job_id).or_default().push(run);
+    }
     let jobs: BTreeSet<JobId> = ours.keys().chain(by_job.keys()).copied().collect();
     for job in jobs {
         let mut ours = ours.remove(&job).unwrap_or_default();

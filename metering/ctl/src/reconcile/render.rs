@@ -1,6 +1,7 @@
 //! Differences for people, and for programs.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::compare::{Cause, Comparison, Difference, Kind};
@@ -23,7 +24,8 @@ pub fn table(done: &Comparison) -> String {
         }
         for (cause, count) in causes {
             let word = if cause.is_explained() { "explained" } else { "UNEXPLAINED" };
-            text.push_str(&format!("{word}: {count} x {}: {}\n", name(&cause), cause.text()));
+            // A String takes whatever is written.
+            let _ = writeln!(text, "{word}: {count} x {}: {}", name(&cause), cause.text());
         }
     }
     text + &format!(

@@ -19,44 +19,7 @@ type Answer = (Vec<String>, Vec<UsageWindow>);
 
 impl PostgresLedger {
     pub async fn usage(&self, filter: &Filter) -> Result<UsageReport, StoreError> {
-        let mut db = self.readers.acquire().await?;
-        let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            .execute(&mut *snapshot)
-            .await
-            .map_err(sql("begin to read"))?;
-        let mut usage = ended(&mut snapshot, filter).await?;
-        usage.extend(running(&mut snapshot, filter).await?);
-        if u32::try_from(usage.len()).map_or(true, |len| len > MOST_RECORDS) {
-            return Err(StoreError::TooMany);
-        }
-        usage.sort_by(|one, other| place(one).cmp(&place(other)));
-        let tenants = if filter.job.is_some() || filter.uid.is_some() || filter.user.is_some() {
-            Vec::new()
-        } else {
-            let mut query = QueryBuilder::new(
-                "SELECT DISTINCT ON (tenant COLLATE \"C\", node COLLATE \"C\") node, tenant, read_unix_usec, cpu_usage_usec \
-                 FROM billing.tenant_counter WHERE true",
-            );
-            within(&mut query, filter.tenant.as_ref());
-            query.push(" ORDER BY tenant COLLATE \"C\", node COLLATE \"C\", read_unix_usec DESC");
-            let rows: Vec<TenantColumns> =
-                query.build_query_as().fetch_all(&mut *snapshot).await.map_err(sql("read tenants"))?;
-            rows.into_iter().map(tenant_counter).collect::<Result<_, _>>()?
-        };
-        let gaps = if filter == &Filter::default() {
-            let rows: Vec<GapColumns> = sqlx::query_as(
-                "SELECT node, reason, from_unix_usec, to_unix_usec FROM billing.gap \
-                 ORDER BY node COLLATE \"C\", to_unix_usec, gap",
-            )
-            .fetch_all(&mut *snapshot)
-            .await
-            .map_err(sql("read gaps"))?;
-            rows.into_iter().map(gap).collect::<Result<_, _>>()?
-        } else {
-            Vec::new()
-        };
-        Ok(UsageReport { usage, tenants, gaps })
+        self.read(async |db| report(db, filter).await).await
     }
 
     /// Rows, and the windows of running jobs that have none, in one snapshot.
@@ -69,37 +32,83 @@ impl PostgresLedger {
     }
 
     async fn answer(&self, statement: &Statement, filter: &Filter) -> Result<Answer, StoreError> {
-        let mut db = self.readers.acquire().await?;
-        let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            .execute(&mut *snapshot)
-            .await
-            .map_err(sql("begin to read"))?;
-        let mut query = sqlx::query_scalar(&statement.text);
-        for value in &statement.values {
-            query = match value {
-                Bound::Text(text) => query.bind(text),
-                Bound::Int(number) => query.bind(number),
-            };
-        }
-        let rows = query.fetch_all(&mut *snapshot).await.map_err(sql("read usage by windows"))?;
-        let running = jobs(&mut snapshot, filter).await?;
-        Ok((rows, running.iter().flat_map(|running| running.windows(filter)).collect()))
+        self.read(async |db| answer(db, statement, filter).await).await
     }
 
     pub async fn audit_events(&self, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
-        let mut db = self.readers.acquire().await?;
-        let mut rows: Vec<AuditRow> = sqlx::query_as(
-            "SELECT at_unix_usec, kind, uid, correlation_id, subject, detail FROM billing.audit_event \
-             ORDER BY event DESC LIMIT $1",
-        )
-        .bind(i64::from(most))
-        .fetch_all(&mut *db)
-        .await
-        .map_err(sql("read audit events"))?;
-        rows.reverse();
-        rows.into_iter().map(audit_event).collect()
+        self.read(async |db| audited(db, most).await).await
     }
+}
+
+async fn answer(db: &mut PgConnection, statement: &Statement, filter: &Filter) -> Result<Answer, StoreError> {
+    let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .execute(&mut *snapshot)
+        .await
+        .map_err(sql("begin to read"))?;
+    let mut query = sqlx::query_scalar(&statement.text);
+    for value in &statement.values {
+        query = match value {
+            Bound::Text(text) => query.bind(text),
+            Bound::Int(number) => query.bind(number),
+        };
+    }
+    let rows = query.fetch_all(&mut *snapshot).await.map_err(sql("read usage by windows"))?;
+    let running = jobs(&mut snapshot, filter).await?;
+    Ok((rows, running.iter().flat_map(|running| running.windows(filter)).collect()))
+}
+
+async fn report(db: &mut PgConnection, filter: &Filter) -> Result<UsageReport, StoreError> {
+    let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .execute(&mut *snapshot)
+        .await
+        .map_err(sql("begin to read"))?;
+    let mut usage = ended(&mut snapshot, filter).await?;
+    usage.extend(running(&mut snapshot, filter).await?);
+    if u32::try_from(usage.len()).map_or(true, |len| len > MOST_RECORDS) {
+        return Err(StoreError::TooMany);
+    }
+    usage.sort_by(|one, other| place(one).cmp(&place(other)));
+    let tenants = if filter.job.is_some() || filter.uid.is_some() || filter.user.is_some() {
+        Vec::new()
+    } else {
+        let mut query = QueryBuilder::new(
+            "SELECT DISTINCT ON (tenant COLLATE \"C\", node COLLATE \"C\") node, tenant, read_unix_usec, cpu_usage_usec \
+                 FROM billing.tenant_counter WHERE true",
+        );
+        within(&mut query, filter.tenant.as_ref());
+        query.push(" ORDER BY tenant COLLATE \"C\", node COLLATE \"C\", read_unix_usec DESC");
+        let rows: Vec<TenantColumns> =
+            query.build_query_as().fetch_all(&mut *snapshot).await.map_err(sql("read tenants"))?;
+        rows.into_iter().map(tenant_counter).collect::<Result<_, _>>()?
+    };
+    let gaps = if filter == &Filter::default() {
+        let rows: Vec<GapColumns> = sqlx::query_as(
+            "SELECT node, reason, from_unix_usec, to_unix_usec FROM billing.gap \
+                 ORDER BY node COLLATE \"C\", to_unix_usec, gap",
+        )
+        .fetch_all(&mut *snapshot)
+        .await
+        .map_err(sql("read gaps"))?;
+        rows.into_iter().map(gap).collect::<Result<_, _>>()?
+    } else {
+        Vec::new()
+    };
+    Ok(UsageReport { usage, tenants, gaps })
+}
+
+async fn audited(db: &mut PgConnection, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
+    let mut rows: Vec<AuditRow> = sqlx::query_as(
+        "SELECT at_unix_usec, kind, uid, correlation_id, subject, detail FROM billing.audit_event \
+             ORDER BY event DESC LIMIT $1",
+    )
+    .bind(i64::from(most))
+    .fetch_all(db)
+    .await
+    .map_err(sql("read audit events"))?;
+    rows.reverse();
+    rows.into_iter().map(audit_event).collect()
 }
 
 /// What records are ordered by.

@@ -71,7 +71,7 @@ impl<'a> RunKey<'a> {
             node: run.node.as_str(),
             boot_id: run.boot_id.as_str(),
             began_unix_usec: run.began.unix_usec(),
-            cluster: run.cluster.as_ref().map(|name| name.as_str()),
+            cluster: run.cluster.as_ref().map(tenantry_model::ClusterName::as_str),
             tenant: None,
             uid: None,
             revision: None,
@@ -99,7 +99,7 @@ fn running_jobs<'a>(changes: &'a Changes, before: &state::Jobs) -> (Vec<RunKey<'
                     row.tenant = registration
                         .as_ref()
                         .and_then(|registration| registration.placement.tenant())
-                        .map(|tenant| tenant.as_str());
+                        .map(tenantry_model::TenantPath::as_str);
                     row.uid = registration.as_ref().map(|registration| registration.uid);
                     kept.push(row);
                 }

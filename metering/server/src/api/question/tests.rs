@@ -66,7 +66,9 @@ fn pages_of_runs_hold_each_once_whatever_comes_meanwhile() {
         let mut earlier = report.usage[0].clone();
         earlier.job_id = JobId(round + 1);
         all.push(earlier);
-        all.iter_mut().for_each(|record| record.state = tenantry_model::usage::UsageState::Final);
+        for record in &mut all {
+            record.state = tenantry_model::usage::UsageState::Final;
+        }
     }
     let mut expected: Vec<_> = report.usage.iter().map(place_of).collect();
     expected.sort();
