@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help reconcile sacct deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon
+.PHONY: help postgres doors reconcile sacct deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -102,6 +102,13 @@ bench-sampler: ## a sampling round beside bare loops, below 0.9 and a BPF iterat
 
 bench-storage: ## bytes that a sample takes in our blocks and in VictoriaMetrics (2 min)
 	tests/bench/storage
+
+postgres: ## the ledger on a real PostgreSQL with a synchronous standby: its tests, the traps, the doors (3 min)
+	tests/postgres/run
+
+doors: ## every door to the ledger that must be closed, tried as tenant, reader, writer, owner and stranger (1 min)
+	cargo build -q --locked -p tenantry-server
+	tests/postgres/doors
 
 prometheus: ## rules, dashboard and /metrics by promtool (1 min)
 	tests/prometheus/run

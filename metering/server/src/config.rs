@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tenantry_model::window::WindowWidth;
+use tenantry_store::postgres::PostgresSettings;
 
 /// Where the settings stand if nobody says otherwise.
 const DEFAULT_FILE: &str = "/etc/tenantry/server.toml";
@@ -16,8 +17,10 @@ const DEFAULT_FILE: &str = "/etc/tenantry/server.toml";
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The ledger's file.
+    /// The ledger's file, where it is not in PostgreSQL.
     pub ledger: PathBuf,
+    /// The ledger in PostgreSQL.
+    pub postgres: Option<PostgresSettings>,
     /// Where daemons send blocks.
     pub ingest_socket: PathBuf,
     /// Where readers ask.
@@ -36,6 +39,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             ledger: "/var/lib/tenantry-server/ledger.sqlite".into(),
+            postgres: None,
             ingest_socket: "/run/tenantry-server/ingest.sock".into(),
             api_socket: "/run/tenantry-server/api.sock".into(),
             ingest_uids: vec![0],
@@ -82,7 +86,7 @@ impl Config {
                 line: before.matches('\n').count().saturating_add(1),
                 column: before.chars().rev().take_while(|c| *c != '\n').count().saturating_add(1),
                 problem: error.message().lines().collect::<Vec<_>>().join(" "),
-                fix: "the settings are ledger, ingest_socket, api_socket, ingest_uids, reader_uids, \
+                fix: "the settings are ledger, [postgres], ingest_socket, api_socket, ingest_uids, reader_uids, \
                       max_block_bytes and window_minutes",
             }
         })
@@ -91,11 +95,14 @@ impl Config {
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.postgres {
+            Some(postgres) => write!(f, "the ledger is PostgreSQL's {postgres}")?,
+            None => write!(f, "the ledger is {}", self.ledger.display())?,
+        }
         write!(
             f,
-            "the ledger is {}; blocks come to {} from uids {:?}, up to {} bytes each; \
+            "; blocks come to {} from uids {:?}, up to {} bytes each; \
              readers ask {}, and uids {:?} see everything",
-            self.ledger.display(),
             self.ingest_socket.display(),
             self.ingest_uids,
             self.max_block_bytes,
@@ -115,6 +122,17 @@ mod tests {
     }
 
     #[test]
+    fn a_ledger_in_postgresql_is_shown_without_its_secrets() {
+        let text = "[postgres]\nhosts = [\"db1\", \"db2:5433\"]\nwriter_password_file = \"/w\"";
+        let config = Config::parse(Path::new("server.toml"), text).unwrap();
+        let shown = config.to_string();
+        assert!(
+            shown.contains("database tenantry at db1:5432, db2:5433 (TLS: VerifyFull, standby: Required)"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn a_mistake_is_named_with_its_place() {
         for (text, place) in [
             ("\n  ledgr = \"/x\"", "server.toml:2:3: unknown field"),
@@ -123,10 +141,14 @@ mod tests {
             ("ingest_uids = [-1]", "server.toml:1:16: "),
             ("ingest_uids = 0", "server.toml:1:15: "),
             ("ledger = ", "server.toml:1:10: "),
+            ("[postgres]\nhosts = []", "server.toml:2:9: "),
+            ("[postgres]\nhosts = [\"postgres://u:secret@h/d\"]", "server.toml:2:10: "),
+            ("[postgres]\nhosts = [\"h\"]\npassword = \"secret\"", "server.toml:3:1: "),
         ] {
             let said = Config::parse(Path::new("server.toml"), text).unwrap_err().to_string();
             assert!(said.starts_with(place), "{text:?}: {said}");
             assert!(said.contains("; the settings are"), "{said}");
+            assert!(!said.contains("secret"), "{said}");
         }
     }
 }

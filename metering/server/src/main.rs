@@ -4,6 +4,7 @@
 mod api;
 mod caller;
 mod config;
+mod database;
 mod ingest;
 mod reply;
 mod run;
@@ -20,6 +21,7 @@ use tenantry_store::PublicKey;
 use tracing_subscriber::EnvFilter;
 
 use config::Config;
+use database::Owner;
 
 /// sysexits(3).
 const EX_USAGE: u8 = 64;
@@ -55,6 +57,10 @@ enum Action {
         /// 64 hexadecimal digits: tenantryd logs it when it starts
         key: BlockHash,
     },
+    /// Make or update the tables of the ledger in PostgreSQL, as their owner
+    Migrate(Owner),
+    /// Move the embedded ledger into PostgreSQL, whole; what was interrupted goes on where it was
+    MigrateToPostgres(Owner),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -85,11 +91,14 @@ fn main() -> ExitCode {
     start_log(args.log_format);
     let done = match args.command {
         Some(Action::TrustKey { node, key }) => run::trust_key(&config, &node, PublicKey(key.0)),
+        Some(Action::Migrate(owner)) => run::migrate(&config, &owner),
+        Some(Action::MigrateToPostgres(owner)) => run::migrate_to_postgres(&config, &owner),
         None => run::run(config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ run::Error::Listen(_)) => fail(&error, EX_UNAVAILABLE),
+        Err(error @ run::Error::NoDatabase) => fail(&error, EX_CONFIG),
         Err(error @ (run::Error::Ledger(_) | run::Error::Serve(_))) => fail(&error, EX_IOERR),
         Err(error @ (run::Error::System(_) | run::Error::Task(_))) => fail(&error, EX_OSERR),
     }

@@ -7,15 +7,16 @@ use std::time::Duration;
 use axum::Router;
 use nix::sys::stat::{Mode, umask};
 use sd_notify::NotifyState;
-use tenantry_model::{Clock, NodeName, SystemClock};
+use tenantry_model::{Clock, NodeName, SystemClock, describe};
 use tenantry_store::{Ledger, PublicKey, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::caller::Caller;
 use crate::config::Config;
+use crate::database::{self, Owner};
 use crate::reply::{App, RequestNames};
 use crate::sockets::{Limited, ListenError, listen};
 use crate::{api, ingest};
@@ -38,6 +39,9 @@ pub enum Error {
     /// A socket broke while it was served.
     #[error("a socket failed while it was served")]
     Serve(#[source] io::Error),
+    /// The settings name no database.
+    #[error("server.toml has no [postgres]: say there where the database is (docs/ledger.md)")]
+    NoDatabase,
     /// The runtime, the clock or a signal handler cannot be had.
     #[error("the system refused what the server needs to start")]
     System(#[source] io::Error),
@@ -61,7 +65,7 @@ pub fn trust_key(config: &Config, node: &NodeName, key: PublicKey) -> Result<(),
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::System)?;
     runtime.block_on(async {
-        let ledger = Ledger::open(&config.ledger).await?;
+        let ledger = database::open(config).await?;
         ledger.trust_key(node, key, now).await?;
         ledger.close().await;
         tracing::info!(%node, %key, "trusted");
@@ -69,11 +73,43 @@ pub fn trust_key(config: &Config, node: &NodeName, key: PublicKey) -> Result<(),
     })
 }
 
+/// Makes or updates the database's tables.
+pub fn migrate(config: &Config, owner: &Owner) -> Result<(), Error> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::System)?;
+    runtime.block_on(database::migrate(config, owner))
+}
+
+/// Moves the embedded ledger into the database.
+pub fn migrate_to_postgres(config: &Config, owner: &Owner) -> Result<(), Error> {
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::System)?;
+    runtime.block_on(database::migrate_to_postgres(config, owner))
+}
+
+/// Makes days' partitions before the days come.
+async fn make_days(ledger: Ledger) {
+    let mut hourly = interval(Duration::from_hours(1));
+    loop {
+        hourly.tick().await;
+        let Ok(now) = SystemClock.now() else { continue };
+        match ledger.make_days(now.wall).await {
+            Ok(0) => {}
+            Ok(made) => tracing::info!(made, "days' partitions made ahead"),
+            Err(error) => tracing::warn!(
+                error = describe(&error),
+                "no partitions are made ahead: blocks go into the default one"
+            ),
+        }
+    }
+}
+
 async fn serve(config: Config) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::System)?;
     let start = SystemClock.now().map_err(Error::System)?.wall;
-    let ledger = Ledger::open(&config.ledger).await?.with_windows(config.window_minutes);
+    let ledger = database::open(&config).await?.with_windows(config.window_minutes);
     let ingest_listener = listen(&config.ingest_socket, 0o660, MOST_DAEMONS)?;
     let api_listener = listen(&config.api_socket, 0o666, MOST_READERS)?;
     tracing::info!(%config, "ready");
@@ -88,6 +124,7 @@ async fn serve(config: Config) -> Result<(), Error> {
     let mut sockets = JoinSet::new();
     sockets.spawn(serve_socket(ingest_listener, ingest::routes(Arc::clone(&app)), stop.clone()));
     sockets.spawn(serve_socket(api_listener, api::routes(app), stop.clone()));
+    let days = tokio::spawn(make_days(ledger.clone()));
     tell(NotifyState::Ready);
 
     tokio::select! {
@@ -110,6 +147,7 @@ async fn serve(config: Config) -> Result<(), Error> {
         tracing::warn!(grace_seconds = GRACE.as_secs(), "some requests did not finish and are cut");
     }
     sockets.shutdown().await;
+    days.abort();
     ledger.close().await;
     Ok(())
 }

@@ -305,3 +305,12 @@ BEGIN
                        evidence || '_is_not_emptied', evidence);
     END LOOP;
 END $$;
+
+-- How far tenantry-server migrate-to-postgres has come: only its owner's business.
+CREATE TABLE meter.moved (
+    part     text   PRIMARY KEY,
+    last_id  bigint NOT NULL
+);
+COMMENT ON TABLE meter.moved IS 'How far an embedded ledger has been moved here';
+COMMENT ON COLUMN meter.moved.part IS 'The table of the embedded ledger';
+COMMENT ON COLUMN meter.moved.last_id IS 'The last of its rows that is here';

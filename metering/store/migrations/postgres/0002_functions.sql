@@ -397,7 +397,9 @@ DECLARE
 BEGIN
     FOR col IN
         SELECT c.table_name, c.column_name,
-               coalesce((SELECT min(col_description(format('meter.%I', t.table_name)::regclass, t.ordinal_position::integer))
+               coalesce(CASE WHEN c.column_name = 'uid' AND c.table_name <> 'audit_event' THEN 'The job''s owner' END,
+                        CASE WHEN c.column_name = 'cpu_usage_usec' THEN 'CPU time, in microseconds; NULL where it was not measured' END,
+                        (SELECT min(col_description(format('meter.%I', t.table_name)::regclass, t.ordinal_position::integer))
                          FROM information_schema.columns t
                          WHERE t.table_schema = 'meter' AND t.column_name = c.column_name
                            AND t.table_name IN ('usage', 'usage_window', 'block', 'block_name', 'boot', 'gap', 'audit_event', 'running_job',

@@ -51,12 +51,16 @@ pub(super) async fn gather(db: &mut PgConnection, sent: &SentBlock) -> Result<Kn
     .bind(column("sequence", key.sequence)?)
     .bind(before_boot)
     .bind(before_sequence.map(|sequence| column("sequence", sequence)).transpose()?)
-    .bind(wanted.boots.iter().map(|boot| boot.as_str()).collect::<Vec<_>>())
+    .bind(wanted.boots.iter().map(tenantry_model::BootId::as_str).collect::<Vec<_>>())
     .bind(runs.iter().map(|run| i64::from(run.job_id.0)).collect::<Vec<_>>())
     .bind(runs.iter().map(|run| run.node.as_str()).collect::<Vec<_>>())
     .bind(runs.iter().map(|run| run.boot_id.as_str()).collect::<Vec<_>>())
     .bind(runs.iter().map(|run| run.began.unix_usec()).collect::<Vec<_>>())
-    .bind(runs.iter().map(|run| run.cluster.as_ref().map(|name| name.as_str())).collect::<Vec<_>>())
+    .bind(
+        runs.iter()
+            .map(|run| run.cluster.as_ref().map(tenantry_model::ClusterName::as_str))
+            .collect::<Vec<_>>(),
+    )
     .fetch_one(db)
     .await
     .map_err(sql("look for what it has about a block"))?;

@@ -3,10 +3,11 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Postgres, QueryBuilder};
 use tenantry_model::TenantPath;
+use tenantry_model::block::BlockKey;
 use tenantry_model::usage::{UsageRecord, UsageReport};
 use tenantry_model::window::{GroupBy, UsageWindow};
 
-use super::{PostgresLedger, state};
+use super::state;
 use crate::ingest::Running;
 use crate::query::{
     AuditRow, Filter, GapColumns, MOST_RECORDS, TenantColumns, audit_event, gap, parse_record, tenant_counter,
@@ -15,91 +16,106 @@ use crate::windows::{Bound, Dialect, Statement, asks_for_record, page, sums};
 use crate::{AuditEvent, StoreError, sql};
 
 /// Rows as texts of JSON, and windows of running jobs.
-type Answer = (Vec<String>, Vec<UsageWindow>);
+pub(super) type Answer = (Vec<String>, Vec<UsageWindow>);
 
-impl PostgresLedger {
-    pub async fn usage(&self, filter: &Filter) -> Result<UsageReport, StoreError> {
-        let mut db = self.readers.acquire().await?;
-        let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            .execute(&mut *snapshot)
-            .await
-            .map_err(sql("begin to read"))?;
-        let mut usage = ended(&mut snapshot, filter).await?;
-        usage.extend(running(&mut snapshot, filter).await?);
-        if u32::try_from(usage.len()).map_or(true, |len| len > MOST_RECORDS) {
-            return Err(StoreError::TooMany);
-        }
-        usage.sort_by(|one, other| place(one).cmp(&place(other)));
-        let tenants = if filter.job.is_some() || filter.uid.is_some() || filter.user.is_some() {
-            Vec::new()
-        } else {
-            let mut query = QueryBuilder::new(
-                "SELECT DISTINCT ON (tenant COLLATE \"C\", node COLLATE \"C\") node, tenant, read_unix_usec, cpu_usage_usec \
-                 FROM billing.tenant_counter WHERE true",
-            );
-            within(&mut query, filter.tenant.as_ref());
-            query.push(" ORDER BY tenant COLLATE \"C\", node COLLATE \"C\", read_unix_usec DESC");
-            let rows: Vec<TenantColumns> =
-                query.build_query_as().fetch_all(&mut *snapshot).await.map_err(sql("read tenants"))?;
-            rows.into_iter().map(tenant_counter).collect::<Result<_, _>>()?
-        };
-        let gaps = if filter == &Filter::default() {
-            let rows: Vec<GapColumns> = sqlx::query_as(
-                "SELECT node, reason, from_unix_usec, to_unix_usec FROM billing.gap \
-                 ORDER BY node COLLATE \"C\", to_unix_usec, gap",
-            )
-            .fetch_all(&mut *snapshot)
-            .await
-            .map_err(sql("read gaps"))?;
-            rows.into_iter().map(gap).collect::<Result<_, _>>()?
-        } else {
-            Vec::new()
-        };
-        Ok(UsageReport { usage, tenants, gaps })
-    }
+/// Rows, and the windows of running jobs that have none, in one snapshot.
+pub(super) async fn windows(
+    db: &mut PgConnection,
+    filter: &Filter,
+    after: i64,
+    limit: u32,
+) -> Result<Answer, StoreError> {
+    answer(db, &page(Dialect::Postgres, filter, after, limit), filter).await
+}
 
-    /// Rows, and the windows of running jobs that have none, in one snapshot.
-    pub async fn windows(&self, filter: &Filter, after: i64, limit: u32) -> Result<Answer, StoreError> {
-        self.answer(&page(Dialect::Postgres, filter, after, limit), filter).await
-    }
+pub(super) async fn groups(
+    db: &mut PgConnection,
+    filter: &Filter,
+    by: &[GroupBy],
+) -> Result<Answer, StoreError> {
+    answer(db, &sums(Dialect::Postgres, filter, by), filter).await
+}
 
-    pub async fn groups(&self, filter: &Filter, by: &[GroupBy]) -> Result<Answer, StoreError> {
-        self.answer(&sums(Dialect::Postgres, filter, by), filter).await
-    }
-
-    async fn answer(&self, statement: &Statement, filter: &Filter) -> Result<Answer, StoreError> {
-        let mut db = self.readers.acquire().await?;
-        let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            .execute(&mut *snapshot)
-            .await
-            .map_err(sql("begin to read"))?;
-        let mut query = sqlx::query_scalar(&statement.text);
-        for value in &statement.values {
-            query = match value {
-                Bound::Text(text) => query.bind(text),
-                Bound::Int(number) => query.bind(number),
-            };
-        }
-        let rows = query.fetch_all(&mut *snapshot).await.map_err(sql("read usage by windows"))?;
-        let running = jobs(&mut snapshot, filter).await?;
-        Ok((rows, running.iter().flat_map(|running| running.windows(filter)).collect()))
-    }
-
-    pub async fn audit_events(&self, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
-        let mut db = self.readers.acquire().await?;
-        let mut rows: Vec<AuditRow> = sqlx::query_as(
-            "SELECT at_unix_usec, kind, uid, correlation_id, subject, detail FROM billing.audit_event \
-             ORDER BY event DESC LIMIT $1",
-        )
-        .bind(i64::from(most))
-        .fetch_all(&mut *db)
+async fn answer(db: &mut PgConnection, statement: &Statement, filter: &Filter) -> Result<Answer, StoreError> {
+    let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .execute(&mut *snapshot)
         .await
-        .map_err(sql("read audit events"))?;
-        rows.reverse();
-        rows.into_iter().map(audit_event).collect()
+        .map_err(sql("begin to read"))?;
+    let mut query = sqlx::query_scalar(&statement.text);
+    for value in &statement.values {
+        query = match value {
+            Bound::Text(text) => query.bind(text),
+            Bound::Int(number) => query.bind(number),
+        };
     }
+    let rows = query.fetch_all(&mut *snapshot).await.map_err(sql("read usage by windows"))?;
+    let running = jobs(&mut snapshot, filter).await?;
+    Ok((rows, running.iter().flat_map(|running| running.windows(filter)).collect()))
+}
+
+pub(super) async fn last_sequence(db: &mut PgConnection, key: &BlockKey) -> Result<i64, StoreError> {
+    sqlx::query_scalar(
+        "SELECT coalesce(max(sequence), 0) FROM billing.block WHERE node = $1 AND boot_id = $2",
+    )
+    .bind(key.node.as_str())
+    .bind(key.boot_id.as_str())
+    .fetch_one(db)
+    .await
+    .map_err(sql("look for a boot's last block"))
+}
+
+pub(super) async fn report(db: &mut PgConnection, filter: &Filter) -> Result<UsageReport, StoreError> {
+    let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .execute(&mut *snapshot)
+        .await
+        .map_err(sql("begin to read"))?;
+    let mut usage = ended(&mut snapshot, filter).await?;
+    usage.extend(running(&mut snapshot, filter).await?);
+    if u32::try_from(usage.len()).map_or(true, |len| len > MOST_RECORDS) {
+        return Err(StoreError::TooMany);
+    }
+    usage.sort_by(|one, other| place(one).cmp(&place(other)));
+    let tenants = if filter.job.is_some() || filter.uid.is_some() || filter.user.is_some() {
+        Vec::new()
+    } else {
+        let mut query = QueryBuilder::new(
+            "SELECT DISTINCT ON (tenant COLLATE \"C\", node COLLATE \"C\") node, tenant, read_unix_usec, cpu_usage_usec \
+                 FROM billing.tenant_counter WHERE true",
+        );
+        within(&mut query, filter.tenant.as_ref());
+        query.push(" ORDER BY tenant COLLATE \"C\", node COLLATE \"C\", read_unix_usec DESC");
+        let rows: Vec<TenantColumns> =
+            query.build_query_as().fetch_all(&mut *snapshot).await.map_err(sql("read tenants"))?;
+        rows.into_iter().map(tenant_counter).collect::<Result<_, _>>()?
+    };
+    let gaps = if filter == &Filter::default() {
+        let rows: Vec<GapColumns> = sqlx::query_as(
+            "SELECT node, reason, from_unix_usec, to_unix_usec FROM billing.gap \
+                 ORDER BY node COLLATE \"C\", to_unix_usec, gap",
+        )
+        .fetch_all(&mut *snapshot)
+        .await
+        .map_err(sql("read gaps"))?;
+        rows.into_iter().map(gap).collect::<Result<_, _>>()?
+    } else {
+        Vec::new()
+    };
+    Ok(UsageReport { usage, tenants, gaps })
+}
+
+pub(super) async fn audit_events(db: &mut PgConnection, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
+    let mut rows: Vec<AuditRow> = sqlx::query_as(
+        "SELECT at_unix_usec, kind, uid, correlation_id, subject, detail FROM billing.audit_event \
+             ORDER BY event DESC LIMIT $1",
+    )
+    .bind(i64::from(most))
+    .fetch_all(db)
+    .await
+    .map_err(sql("read audit events"))?;
+    rows.reverse();
+    rows.into_iter().map(audit_event).collect()
 }
 
 /// What records are ordered by.

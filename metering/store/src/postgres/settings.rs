@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::StoreError;
@@ -18,6 +19,7 @@ const DEFAULT_PORT: u16 = 5432;
 pub struct PostgresSettings {
     /// The cluster's servers: `host`, `host:port`, or the directory of a Unix socket. The primary among them is
     /// found, and found again when it changes.
+    #[serde(deserialize_with = "some_hosts")]
     pub hosts: Vec<Host>,
     /// The database.
     #[serde(default = "database")]
@@ -49,6 +51,14 @@ pub struct PostgresSettings {
     /// Connections that take blocks.
     #[serde(default = "writers")]
     pub writers: u32,
+}
+
+fn some_hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Host>, D::Error> {
+    let hosts = Vec::deserialize(deserializer)?;
+    if hosts.is_empty() {
+        return Err(D::Error::custom("no host: name the cluster's servers, as in [\"db1\", \"db2\"]"));
+    }
+    Ok(hosts)
 }
 
 fn database() -> String {
