@@ -45,10 +45,9 @@ pub async fn migrate(config: &Config, owner: &Owner) -> Result<(), Error> {
 
 /// Moves the embedded ledger into the database.
 pub async fn migrate_to_postgres(config: &Config, owner: &Owner) -> Result<(), Error> {
-    let moved = postgres::move_from(&config.ledger, settings(config)?, &owner.login(), |step, done, all| {
-        tracing::info!(step, done, all, "moving");
-    });
-    let moved = moved.await?;
+    let login = owner.login();
+    let progress = |table: &str, done: i64, all: i64| tracing::info!(table, done, all, "moving");
+    let moved = postgres::move_from(&config.ledger, settings(config)?, &login, progress).await?;
     tracing::info!(%moved, "moved, and the same to the byte: the file can be kept aside now");
     Ok(())
 }

@@ -15,12 +15,18 @@ mod write;
 
 use std::time::Duration;
 
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnection;
+use tenantry_model::usage::UsageReport;
+use tenantry_model::window::GroupBy;
 use tenantry_model::{NodeName, WallTime};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::ingest::{Arrival, Taken};
-use crate::{AuditEvent, PublicKey, SentBlock, StoreError, sql};
+use crate::query::Filter;
+use crate::{AuditEvent, PublicKey, SentBlock, StoreError};
 
 pub use migrate::migrate;
 pub use moved::{Moved, move_from};
@@ -38,6 +44,31 @@ pub(crate) struct PostgresLedger {
     readers: Primary,
     standby: Standby,
     patience: Duration,
+}
+
+/// Does something on a connection of its own, and holds what came of it against what may have been lost.
+macro_rules! written {
+    ($ledger:expr, |$db:ident| $work:expr) => {{
+        let mut $db = $ledger.writers.acquire().await?;
+        let outcome = timeout($ledger.patience, notice::listen(async { $work })).await;
+        $ledger.judge($db, outcome).await
+    }};
+}
+
+/// Asks something. What was cut off is asked once more: of the primary that is found then.
+macro_rules! asked {
+    ($ledger:expr, |$db:ident| $question:expr) => {{
+        let mut $db = $ledger.readers.acquire().await?;
+        match $question {
+            Err(StoreError::Sql { source, .. }) if is_lost(&source) => {
+                drop($db.detach());
+                $ledger.readers.lost().await;
+                let mut $db = $ledger.readers.acquire().await?;
+                $question
+            }
+            answer => answer,
+        }
+    }};
 }
 
 impl PostgresLedger {
@@ -58,7 +89,8 @@ impl PostgresLedger {
 
     pub async fn take(&self, arrival: Arrival<'_>) -> Result<Taken, StoreError> {
         for _ in 0..TRIES {
-            match self.write(async |db| self.try_take(db, arrival).await).await {
+            let taken = written!(self, |db| self.try_take(&mut db, arrival).await);
+            match taken {
                 Ok(Some(taken)) => return Ok(taken),
                 Ok(None) => {}
                 Err(StoreError::Sql { source, .. }) if is_race(&source) => {}
@@ -77,14 +109,14 @@ impl PostgresLedger {
         write::take(db, arrival, known, self.standby).await
     }
 
-    /// Does something on a connection of its own. What took too long, or came with a warning, did not happen as far as
-    /// anybody is told; nor is that connection used again.
-    async fn write<T>(
+    /// What took too long, or came with a warning, did not happen as far as anybody is told; nor is that connection
+    /// used again.
+    async fn judge<T>(
         &self,
-        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+        db: PoolConnection<Postgres>,
+        outcome: Result<(Result<T, StoreError>, Vec<String>), Elapsed>,
     ) -> Result<T, StoreError> {
-        let mut db = self.writers.acquire().await?;
-        let Ok((done, warnings)) = timeout(self.patience, notice::listen(work(&mut db))).await else {
+        let Ok((done, warnings)) = outcome else {
             drop(db.detach());
             self.writers.lost().await;
             return Err(StoreError::Patience { seconds: self.patience.as_secs() });
@@ -110,44 +142,34 @@ impl PostgresLedger {
         }
     }
 
-    /// Asks something. What was cut off is asked once more: of the primary that is found then.
-    async fn read<T>(
-        &self,
-        question: impl AsyncFn(&mut PgConnection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut db = self.readers.acquire().await?;
-        match question(&mut db).await {
-            Err(StoreError::Sql { source, .. }) if is_lost(&source) => {}
-            answer => return answer,
-        }
-        drop(db.detach());
-        self.readers.lost().await;
-        question(&mut *self.readers.acquire().await?).await
+    pub async fn last_sequence(&self, sent: &SentBlock) -> Result<u64, StoreError> {
+        let last = asked!(self, |db| query::last_sequence(&mut db, sent.key()).await)?;
+        u64::try_from(last).map_err(|error| crate::error::unreadable("block", error))
     }
 
-    pub async fn last_sequence(&self, sent: &SentBlock) -> Result<u64, StoreError> {
-        let key = sent.key();
-        let last = self.read(async |db| {
-            let query =
-                "SELECT coalesce(max(sequence), 0) FROM billing.block WHERE node = $1 AND boot_id = $2";
-            let last: i64 = sqlx::query_scalar(query)
-                .bind(key.node.as_str())
-                .bind(key.boot_id.as_str())
-                .fetch_one(db)
-                .await
-                .map_err(sql("look for a boot's last block"))?;
-            Ok(last)
-        });
-        u64::try_from(last.await?).map_err(|error| crate::error::unreadable("block", error))
+    pub async fn usage(&self, filter: &Filter) -> Result<UsageReport, StoreError> {
+        asked!(self, |db| query::report(&mut db, filter).await)
+    }
+
+    pub async fn audit_events(&self, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
+        asked!(self, |db| query::audit_events(&mut db, most).await)
+    }
+
+    pub async fn windows(
+        &self,
+        filter: &Filter,
+        after: i64,
+        limit: u32,
+    ) -> Result<query::Answer, StoreError> {
+        asked!(self, |db| query::windows(&mut db, filter, after, limit).await)
+    }
+
+    pub async fn groups(&self, filter: &Filter, by: &[GroupBy]) -> Result<query::Answer, StoreError> {
+        asked!(self, |db| query::groups(&mut db, filter, by).await)
     }
 
     pub async fn audit(&self, event: &AuditEvent) -> Result<(), StoreError> {
-        let rows = write::json(&write::events(std::slice::from_ref(event)))?;
-        self.write(async |db| {
-            let done = sqlx::query("SELECT meter.audit($1::jsonb)").bind(rows).execute(db).await;
-            done.map(|_| ()).map_err(sql("write an audit event"))
-        })
-        .await
+        written!(self, |db| write::audit(&mut db, event).await)
     }
 
     pub async fn trust_key(
@@ -156,23 +178,12 @@ impl PostgresLedger {
         key: PublicKey,
         event: &AuditEvent,
     ) -> Result<(), StoreError> {
-        let rows = write::json(&write::events(std::slice::from_ref(event)))?;
-        self.write(async |db| {
-            let done = sqlx::query("SELECT meter.trust_key($1, $2, $3, $4::jsonb)")
-                .bind(node.as_str())
-                .bind(&key.0[..])
-                .bind(event.at.unix_usec())
-                .bind(rows)
-                .execute(db)
-                .await;
-            done.map(|_| ()).map_err(sql("trust a key"))
-        })
-        .await
+        written!(self, |db| write::trust_key(&mut db, node, key, event).await)
     }
 
     /// Makes the days' partitions ahead, and says how many were missing.
     pub async fn make_days(&self, now: WallTime) -> Result<i32, StoreError> {
-        self.write(async |db| migrate::make_days(db, now).await).await
+        written!(self, |db| migrate::make_days(&mut db, now).await)
     }
 
     pub async fn close(&self) {

@@ -3,10 +3,11 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Postgres, QueryBuilder};
 use tenantry_model::TenantPath;
+use tenantry_model::block::BlockKey;
 use tenantry_model::usage::{UsageRecord, UsageReport};
 use tenantry_model::window::{GroupBy, UsageWindow};
 
-use super::{PostgresLedger, state};
+use super::state;
 use crate::ingest::Running;
 use crate::query::{
     AuditRow, Filter, GapColumns, MOST_RECORDS, TenantColumns, audit_event, gap, parse_record, tenant_counter,
@@ -15,29 +16,24 @@ use crate::windows::{Bound, Dialect, Statement, asks_for_record, page, sums};
 use crate::{AuditEvent, StoreError, sql};
 
 /// Rows as texts of JSON, and windows of running jobs.
-type Answer = (Vec<String>, Vec<UsageWindow>);
+pub(super) type Answer = (Vec<String>, Vec<UsageWindow>);
 
-impl PostgresLedger {
-    pub async fn usage(&self, filter: &Filter) -> Result<UsageReport, StoreError> {
-        self.read(async |db| report(db, filter).await).await
-    }
+/// Rows, and the windows of running jobs that have none, in one snapshot.
+pub(super) async fn windows(
+    db: &mut PgConnection,
+    filter: &Filter,
+    after: i64,
+    limit: u32,
+) -> Result<Answer, StoreError> {
+    answer(db, &page(Dialect::Postgres, filter, after, limit), filter).await
+}
 
-    /// Rows, and the windows of running jobs that have none, in one snapshot.
-    pub async fn windows(&self, filter: &Filter, after: i64, limit: u32) -> Result<Answer, StoreError> {
-        self.answer(&page(Dialect::Postgres, filter, after, limit), filter).await
-    }
-
-    pub async fn groups(&self, filter: &Filter, by: &[GroupBy]) -> Result<Answer, StoreError> {
-        self.answer(&sums(Dialect::Postgres, filter, by), filter).await
-    }
-
-    async fn answer(&self, statement: &Statement, filter: &Filter) -> Result<Answer, StoreError> {
-        self.read(async |db| answer(db, statement, filter).await).await
-    }
-
-    pub async fn audit_events(&self, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
-        self.read(async |db| audited(db, most).await).await
-    }
+pub(super) async fn groups(
+    db: &mut PgConnection,
+    filter: &Filter,
+    by: &[GroupBy],
+) -> Result<Answer, StoreError> {
+    answer(db, &sums(Dialect::Postgres, filter, by), filter).await
 }
 
 async fn answer(db: &mut PgConnection, statement: &Statement, filter: &Filter) -> Result<Answer, StoreError> {
@@ -58,7 +54,18 @@ async fn answer(db: &mut PgConnection, statement: &Statement, filter: &Filter) -
     Ok((rows, running.iter().flat_map(|running| running.windows(filter)).collect()))
 }
 
-async fn report(db: &mut PgConnection, filter: &Filter) -> Result<UsageReport, StoreError> {
+pub(super) async fn last_sequence(db: &mut PgConnection, key: &BlockKey) -> Result<i64, StoreError> {
+    sqlx::query_scalar(
+        "SELECT coalesce(max(sequence), 0) FROM billing.block WHERE node = $1 AND boot_id = $2",
+    )
+    .bind(key.node.as_str())
+    .bind(key.boot_id.as_str())
+    .fetch_one(db)
+    .await
+    .map_err(sql("look for a boot's last block"))
+}
+
+pub(super) async fn report(db: &mut PgConnection, filter: &Filter) -> Result<UsageReport, StoreError> {
     let mut snapshot = db.begin().await.map_err(sql("begin to read"))?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         .execute(&mut *snapshot)
@@ -98,7 +105,7 @@ async fn report(db: &mut PgConnection, filter: &Filter) -> Result<UsageReport, S
     Ok(UsageReport { usage, tenants, gaps })
 }
 
-async fn audited(db: &mut PgConnection, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
+pub(super) async fn audit_events(db: &mut PgConnection, most: u32) -> Result<Vec<AuditEvent>, StoreError> {
     let mut rows: Vec<AuditRow> = sqlx::query_as(
         "SELECT at_unix_usec, kind, uid, correlation_id, subject, detail FROM billing.audit_event \
              ORDER BY event DESC LIMIT $1",

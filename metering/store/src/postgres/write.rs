@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
+use tenantry_model::NodeName;
 use tenantry_model::block::Receipt;
 use tenantry_model::job::Incarnation;
 
@@ -11,7 +12,7 @@ use super::settings::Standby;
 use super::state;
 use crate::error::unreadable;
 use crate::ingest::{Arrival, Changes, Running, Taken, plan};
-use crate::{AuditEvent, StoreError, column, sql};
+use crate::{AuditEvent, PublicKey, StoreError, column, sql};
 
 /// `None` where the facts were no longer those of the node: they are asked for again.
 pub(super) async fn take(
@@ -187,8 +188,32 @@ async fn answer(
         .map_err(sql("acknowledge a block"))
 }
 
+pub(super) async fn audit(db: &mut PgConnection, event: &AuditEvent) -> Result<(), StoreError> {
+    let done = sqlx::query("SELECT meter.audit($1::jsonb)")
+        .bind(json(&events(std::slice::from_ref(event)))?)
+        .execute(db)
+        .await;
+    done.map(|_| ()).map_err(sql("write an audit event"))
+}
+
+pub(super) async fn trust_key(
+    db: &mut PgConnection,
+    node: &NodeName,
+    key: PublicKey,
+    event: &AuditEvent,
+) -> Result<(), StoreError> {
+    let done = sqlx::query("SELECT meter.trust_key($1, $2, $3, $4::jsonb)")
+        .bind(node.as_str())
+        .bind(&key.0[..])
+        .bind(event.at.unix_usec())
+        .bind(json(&events(std::slice::from_ref(event)))?)
+        .execute(db)
+        .await;
+    done.map(|_| ()).map_err(sql("trust a key"))
+}
+
 /// Events as the functions take them.
-pub(super) fn events(events: &[AuditEvent]) -> Vec<Value> {
+fn events(events: &[AuditEvent]) -> Vec<Value> {
     let event = |event: &AuditEvent| {
         serde_json::json!({
             "at_unix_usec": event.at.unix_usec(),
@@ -208,7 +233,7 @@ fn text(text: &str) -> String {
 }
 
 /// `None` for no rows: the function passes over what it is not given.
-pub(super) fn json<T: Serialize>(rows: &[T]) -> Result<Option<String>, StoreError> {
+fn json<T: Serialize>(rows: &[T]) -> Result<Option<String>, StoreError> {
     if rows.is_empty() {
         return Ok(None);
     }

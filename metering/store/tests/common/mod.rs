@@ -33,13 +33,13 @@ pub struct Fixture {
 
 pub enum Place {
     File(tempfile::TempDir),
-    Database(Database),
+    Database(Box<Database>),
 }
 
 impl Place {
     async fn new() -> Self {
         match Cluster::of_this_run() {
-            Some(cluster) => Self::Database(Database::migrated(&cluster).await),
+            Some(cluster) => Self::Database(Box::new(Database::migrated(&cluster).await)),
             None => Self::File(tempfile::tempdir().unwrap()),
         }
     }
