@@ -107,7 +107,9 @@ mod tests {
 
     fn all(rounds: &[Vec<GpuReading>]) -> GpuTime {
         let mut time = GpuTime::default();
-        rounds.iter().for_each(|gpus| time.add(gpus, Usec(10)));
+        for gpus in rounds {
+            time.add(gpus, Usec(10));
+        }
         time
     }
 

@@ -88,7 +88,7 @@ fn record(
     let bytes = |metric| reading.and_then(|reading| reading.bytes(metric));
     let count = |metric| reading.and_then(|reading| reading.get(metric));
     // Where the last reading has it: what was counted before is not what was counted in all.
-    let counted = |quantity| counter(reading?, quantity).and(integral?.counted(quantity));
+    let in_all = |quantity| counter(reading?, quantity).and(integral?.counted(quantity));
     let memory = integral.and_then(Integral::memory);
     let (allocated_cpus, allocated_memory) = allocated(registration, allocation);
     let gpu = integral.map(Integral::gpu);
@@ -108,7 +108,7 @@ fn record(
         began: incarnation.began,
         ended: until.wall,
         elapsed_usec: elapsed,
-        cpu_usage_usec: counted(Quantity::CpuUsage).map(Usec),
+        cpu_usage_usec: in_all(Quantity::CpuUsage).map(Usec),
         cpu_user_usec: usec(Metric::CPU_USER),
         cpu_system_usec: usec(Metric::CPU_SYSTEM),
         steps_cpu_usec: None,
@@ -122,10 +122,10 @@ fn record(
         unmeasured_usec: None,
         memory_oom_kills: count(Metric::MEMORY_OOM_KILLS),
         pids_peak: count(Metric::PIDS_PEAK),
-        io_read_bytes: counted(Quantity::IoRead).map(Bytes),
-        io_write_bytes: counted(Quantity::IoWrite).map(Bytes),
-        network_receive_bytes: counted(Quantity::NetworkReceive).map(Bytes),
-        network_transmit_bytes: counted(Quantity::NetworkTransmit).map(Bytes),
+        io_read_bytes: in_all(Quantity::IoRead).map(Bytes),
+        io_write_bytes: in_all(Quantity::IoWrite).map(Bytes),
+        network_receive_bytes: in_all(Quantity::NetworkReceive).map(Bytes),
+        network_transmit_bytes: in_all(Quantity::NetworkTransmit).map(Bytes),
         allocated_cpus,
         allocated_cpu_usec: allocated_cpus.zip(elapsed).and_then(|(cpus, time)| cpu_time(cpus, time)),
         allocated_memory_bytes: allocated_memory,
