@@ -92,7 +92,7 @@ fn record(
     let memory = integral.and_then(Integral::memory);
     let (allocated_cpus, allocated_memory) = allocated(registration, allocation);
     let gpu = integral.map(Integral::gpu);
-    let allocated_gpus = u32::try_from(registration.allocated_gpus.len()).ok().filter(|gpus| *gpus > 0);
+    let gpu_count = u32::try_from(registration.allocated_gpus.len()).ok().filter(|gpus| *gpus > 0);
     UsageRecord {
         cluster: incarnation.cluster.clone(),
         job_id: incarnation.job_id,
@@ -138,8 +138,8 @@ fn record(
         gpu_busy_usec: gpu.and_then(GpuTime::busy),
         gpu_busy_known_usec: gpu.and_then(GpuTime::busy_known),
         gpu_memory_peak_bytes: gpu.and_then(GpuTime::memory_peak),
-        allocated_gpus,
-        allocated_gpu_usec: allocated_gpus.zip(elapsed).and_then(|(gpus, time)| cpu_time(gpus, time)),
+        allocated_gpus: gpu_count,
+        allocated_gpu_usec: gpu_count.zip(elapsed).and_then(|(gpus, time)| cpu_time(gpus, time)),
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tenantry_model::WallTime;
 use tenantry_model::job::{Incarnation, Placement};
-use tenantry_model::reading::{DeviceId, DeviceIo, IoStat};
+use tenantry_model::reading::{DeviceId, DeviceIo, GpuReading, GpuStat, IoStat};
 
 use super::*;
 
@@ -91,6 +91,33 @@ fn the_end_of_a_job_becomes_its_record() {
     assert_eq!(record.pids_peak, Some(5));
     assert_eq!((record.allocated_cpus, record.allocated_cpu_usec), (Some(4), Some(Usec(8_000_000))));
     assert_eq!(record.allocated_memory_mib_seconds, Some(6));
+}
+
+/// The epilog reads no GPU and no energy.
+#[test]
+fn gpus_and_energy_are_those_of_the_rounds_before_the_end() {
+    let gpu = |energy: u64, busy: u64| GpuReading {
+        gpu: "GPU-1".parse().unwrap(),
+        stat: GpuStat::from_columns([Some(energy), Some(busy), Some(2 * busy), Some(1 << 30)]),
+    };
+    let round = |at: u64, share: u64, energy: u64, busy: u64| Reading {
+        gpus: vec![gpu(energy, busy)],
+        ..reading(at, &[(Metric::CPU_USAGE, 1), (Metric::ENERGY_SHARE, share)])
+    };
+    let rounds = [round(101_000, 5_000, 700, 10), round(201_000, 9_999, 760, 40)];
+    let integral = rounds.iter().fold(Integral::new(registration().began), Integral::with);
+    let mut end = end(Some(reading(301_000, &[(Metric::CPU_USAGE, 2)])), None, 301_000);
+    end.registration.allocated_gpus = vec![3];
+    let record = record_of_end(&end, Some(integral));
+    assert_eq!((record.cpu_energy_mj, record.gpu_energy_mj), (Some(MilliJoules(9)), Some(MilliJoules(60))));
+    assert_eq!(record.gpu_energy_known_usec, Some(Usec(100_000)));
+    assert_eq!((record.gpu_busy_usec, record.gpu_busy_known_usec), (Some(Usec(30)), Some(Usec(60))));
+    assert_eq!(record.gpu_memory_peak_bytes, Some(Bytes(1 << 30)));
+    assert_eq!((record.allocated_gpus, record.allocated_gpu_usec), (Some(1), Some(Usec(300_000))));
+
+    let unread = record_of_end(&end, None);
+    assert_eq!((unread.cpu_energy_mj, unread.gpu_energy_mj, unread.gpu_busy_usec), (None, None, None));
+    assert_eq!(unread.allocated_gpu_usec, Some(Usec(300_000)), "it needs no reading");
 }
 
 #[test]
