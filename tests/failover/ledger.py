@@ -68,11 +68,11 @@ class Servers:
         wait_for("both servers listen", self.are_listening)
 
     def are_listening(self):
-        """By the kernel's list of sockets; one that has ended is an error."""
+        """By the kernel's list of the machine's sockets; a server that has ended is an error."""
         for process, name in zip(self.processes, self.names):
             if process.poll() is not None:
                 raise RuntimeError(f"a server ended with exit code {process.returncode}: {(self.place / f'{name}.log').read_text()[-500:]}")
-        listed = pathlib.Path("/proc/net/unix").read_text()
+        listed = pathlib.Path(f"/proc/{self.processes[0].pid}/net/unix").read_text()
         return all(str(socket) in listed for socket in self.sockets)
 
     def kill(self):

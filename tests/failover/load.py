@@ -26,7 +26,7 @@ class Load:
         nodes = max(1, rate * limit_s // minutes)
         shape = ["--nodes", nodes, "--minutes", minutes, "--jobs", 3, "--prefix", self.prefix, "--start", int(time.time()) - SPAN_S - 120]
         subprocess.run([str(word) for word in [PROGRAM, "prepare", corpus, *shape]], check=True, stdout=subprocess.DEVNULL)
-        command = [PROGRAM, "send", corpus, "--acknowledged", self.acknowledged, "--rate", rate, "--senders", 32, "--patience-ms", 2000]
+        command = [PROGRAM, "send", corpus, "--acknowledged", self.acknowledged, "--rate", rate, "--senders", 32, "--patience-ms", 4000]
         for socket in sockets:
             command += ["--socket", socket]
         self.process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)

@@ -7,6 +7,7 @@ import subprocess
 from network import wait_for
 
 PORT = 5432
+SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "packaging/postgres/tenantry.conf"
 SETTINGS = """
 listen_addresses = '*'
 port = 5432
@@ -24,7 +25,6 @@ synchronous_standby_names = '{standbys}'
 wal_sender_timeout = 2s
 wal_receiver_timeout = 2s
 wal_retrieve_retry_interval = 200ms
-log_line_prefix = '%m [%p] %q%u@%d '
 """
 HBA = """
 local all         all                     trust
@@ -70,7 +70,7 @@ class Postgres:
     def settle(self):
         """The settings that differ between the two: whose acknowledgement a commit waits for, and where to listen."""
         with (self.data / "postgresql.conf").open("a") as conf:
-            conf.write("include 'drill.conf'\n")
+            conf.write(f"{SHIPPED.read_text()}include 'drill.conf'\n")
         self.configure()
         self.write("pg_hba.conf", HBA)
 

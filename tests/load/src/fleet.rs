@@ -119,7 +119,7 @@ impl Node {
             previous: BlockHash::default(),
         };
         for _ in 0..shape.jobs {
-            let age = node.seeded.below(OLDEST_JOB_USEC);
+            let age = INTERVAL_USEC + node.seeded.below(OLDEST_JOB_USEC);
             let job = node.job(UPTIME_USEC - age, age)?;
             node.jobs.push(job);
         }
@@ -241,7 +241,7 @@ impl Load {
         let kind = seeded.below(10);
         let memory = 4096 * (1000 + seeded.below(4_000_000));
         let usage = match kind {
-            0..6 => age_usec * u64::from(CPUS) / 100 * 99,
+            0..6 => age_usec.saturating_sub(INTERVAL_USEC) * u64::from(CPUS) / 100 * 98,
             6..8 => age_usec / 3,
             _ => age_usec / 100_000,
         };
@@ -266,7 +266,7 @@ impl Load {
         let [usage, user, system, current, peak, anon, file, pids, pressure, sent] = &mut self.values;
         // Never more than the job's CPUs can give.
         let (busy, noise) = match self.kind {
-            0..6 => (INTERVAL_USEC * u64::from(CPUS), 20_000),
+            0..6 => (INTERVAL_USEC * u64::from(CPUS) / 100 * 98, 20_000),
             6..8 => (INTERVAL_USEC / 3, 2_000_000),
             _ => (300, 300),
         };
