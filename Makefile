@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help postgres doors reconcile sacct deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon
+.PHONY: help postgres doors reconcile sacct deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon drill-tools failover failover-patroni bench-ingest
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,20 @@ crash: ## everything that may happen to a reading on its way to the ledger, on t
 
 test: ## every test, on three Slurm versions; ends with how many passed, failed and were skipped
 	tests/run
+
+drill-tools:
+	tests/failover/packages
+	cargo build --release --locked -p tenantry-server -p tenantry-load
+
+failover: drill-tools ## PostgreSQL and servers killed and cut off under load; acknowledged blocks compared one by one (3 min)
+	tests/failover/run
+
+failover-patroni: drill-tools ## the same over three nodes of Patroni and etcd, as in packaging/examples/patroni (4 min)
+	tests/failover/packages patroni etcd
+	tests/failover/ha
+
+bench-ingest: drill-tools ## 10,000 nodes into PostgreSQL with a synchronous standby, beside a bare insert and keyed rows (4 min; MINUTES=10: 15)
+	tests/bench/ingest --minutes $(or $(MINUTES),1)
 
 bench: bench-start bench-sampler bench-storage ## all benches
 
