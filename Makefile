@@ -10,7 +10,7 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help postgres doors reconcile sacct deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon drill-tools failover failover-patroni bench-ingest
+.PHONY: help postgres doors reconcile sacct deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon drill-tools failover failover-patroni bench-ingest packages install-test hardening
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -132,3 +132,12 @@ neighbour: ## what a tenant keeps of its CPU, memory and disk beside one that ta
 
 stress: ## 500 short jobs at once: nothing left, each billed once, no complaint; how much longer a job takes (5 min)
 	tests/stress/run --slurm $(SLURM)
+
+packages: build plugins ## DEBs and RPMs with checksums, licences and parts lists, into target/packages (1 min; 10 the first time)
+	packaging/build
+
+install-test: ## what an admin does with the DEBs, on three Slurm versions: install, upgrade beside jobs, remove, purge (15 min)
+	tests/install/run
+
+hardening: ## what systemd-analyze says of each unit, against what it must stay below
+	tests/hardening/run

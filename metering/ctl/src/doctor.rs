@@ -6,11 +6,11 @@
 
 mod checks;
 mod conf;
-mod elf;
+pub(crate) mod elf;
 mod facts;
 mod finding;
 mod gather;
-mod machine;
+pub(crate) mod machine;
 mod mounts;
 mod pam;
 mod plugstack;

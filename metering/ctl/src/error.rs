@@ -1,6 +1,7 @@
 //! Why the command could not do its work.
 
 use std::io;
+use std::path::PathBuf;
 
 use tenantry_model::TenantPath;
 use tenantry_model::tenants::TenantsError;
@@ -58,6 +59,23 @@ pub enum Error {
     /// What was asked changes groups.
     #[error("only root may change limits and policies: run it as root")]
     NotRoot,
+    /// What was asked changes what Slurm loads.
+    #[error("only root may choose the plugin that Slurm loads: run it as root")]
+    PluginNotRoot,
+    /// The line for plugstack.conf could not be written.
+    #[error("cannot write {}; Slurm loads what it loaded before: `tenantry plugin status`", file.display())]
+    PluginLine {
+        file: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Their epilog needs the plugin.
+    #[error(
+        "{} in a tenant here, and what they used is not recorded without the plugin; \
+         drain the node, and try again when they have ended",
+        jobs(.0)
+    )]
+    JobsInTenants(Vec<String>),
     /// Limits or policies differ, and that was written out already.
     #[error("limits or policies differ")]
     Differs,
@@ -76,4 +94,11 @@ pub enum Error {
     /// No runtime.
     #[error("the system refused what the command needs to start")]
     System(#[source] io::Error),
+}
+
+fn jobs(ids: &[String]) -> String {
+    match ids {
+        [one] => format!("job {one} runs"),
+        many => format!("jobs {} run", many.join(", ")),
+    }
 }

@@ -5,10 +5,13 @@ mod ask;
 mod check_config;
 mod doctor;
 mod error;
+#[cfg(test)]
+mod generated;
 mod groups;
 mod jobs;
 mod period;
 mod plot;
+mod plugin;
 mod reconcile;
 mod spool;
 mod table;
@@ -51,16 +54,19 @@ enum Command {
     CheckConfig(check_config::Args),
     Tenants(tenants::Args),
     Doctor(doctor::Args),
+    Plugin(plugin::Args),
     Spool(spool::Args),
 }
 
 fn code(error: &Error) -> u8 {
     match error {
         Error::Client(error) if error.is_answer() => EX_PROTOCOL,
-        Error::Client(_) | Error::Refused { status: 503, .. } | Error::NoScope | Error::NoSacct(_) => {
-            EX_UNAVAILABLE
-        }
-        Error::Refused { status: 401 | 403, .. } | Error::NotRoot => EX_NOPERM,
+        Error::Client(_)
+        | Error::Refused { status: 503, .. }
+        | Error::NoScope
+        | Error::NoSacct(_)
+        | Error::JobsInTenants(_) => EX_UNAVAILABLE,
+        Error::Refused { status: 401 | 403, .. } | Error::NotRoot | Error::PluginNotRoot => EX_NOPERM,
         Error::Refused { status: 400..=499, .. }
         | Error::TooLarge
         | Error::SpoolNotWhole
@@ -70,7 +76,7 @@ fn code(error: &Error) -> u8 {
         Error::NoTenant(_) | Error::NoSuchTime | Error::EmptyPeriod => EX_USAGE,
         Error::Cgroup(_) | Error::Isolation(_) | Error::NotApplied | Error::System(_) => EX_OSERR,
         Error::Differs | Error::Unexplained => EX_DIFFERS,
-        Error::Output(_) | Error::Spool(_) => EX_IOERR,
+        Error::Output(_) | Error::Spool(_) | Error::PluginLine { .. } => EX_IOERR,
     }
 }
 
@@ -91,6 +97,7 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => check_config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Tenants(args) => tenants::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Plugin(args) => plugin::run(&args),
         Command::Spool(args) => spool::run(&args).map(|()| ExitCode::SUCCESS),
     };
     match done {

@@ -30,7 +30,7 @@ pub const CHECKS: &[Check] = &[
         subject: "plugstack.conf",
         wanted: "one line that loads spank_tenantry.so, and no line that Slurm ignores",
         why: "without the plugin no job has a tenant; with it twice each hook runs twice",
-        fix: "write `required /usr/lib/tenantry/spank_tenantry.so` in a file that plugstack.conf includes, as packaging/plugstack.conf.d/tenantry.conf does, then restart slurmd",
+        fix: "with the packages: `tenantry plugin status` says why it is off; else write `required /usr/lib/tenantry/spank_tenantry.so` in a file that plugstack.conf includes, as packaging/plugstack.conf.d/tenantry.conf does, then restart slurmd",
         look: line,
     },
     Check {
