@@ -5,9 +5,13 @@ mod api;
 mod caller;
 mod config;
 mod ingest;
+mod network;
+mod pki;
 mod reply;
+mod room;
 mod run;
 mod sockets;
+mod stats;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -20,6 +24,7 @@ use tenantry_store::PublicKey;
 use tracing_subscriber::EnvFilter;
 
 use config::Config;
+use network::NetworkError;
 
 /// sysexits(3).
 const EX_USAGE: u8 = 64;
@@ -55,6 +60,7 @@ enum Action {
         /// 64 hexadecimal digits: tenantryd logs it when it starts
         key: BlockHash,
     },
+    Pki(pki::Pki),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -72,6 +78,12 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Some(Action::Pki(args)) = &args.command {
+        return match pki::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, EX_IOERR),
+        };
+    }
     let config = match Config::load(args.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(&error, EX_CONFIG),
@@ -85,11 +97,14 @@ fn main() -> ExitCode {
     start_log(args.log_format);
     let done = match args.command {
         Some(Action::TrustKey { node, key }) => run::trust_key(&config, &node, PublicKey(key.0)),
-        None => run::run(config),
+        Some(Action::Pki(_)) | None => run::run(config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ run::Error::Listen(_)) => fail(&error, EX_UNAVAILABLE),
+        Err(error @ (run::Error::Listen(_) | run::Error::Network(NetworkError::Listen { .. }))) => {
+            fail(&error, EX_UNAVAILABLE)
+        }
+        Err(error @ run::Error::Network(NetworkError::Tls(_))) => fail(&error, EX_CONFIG),
         Err(error @ (run::Error::Ledger(_) | run::Error::Serve(_))) => fail(&error, EX_IOERR),
         Err(error @ (run::Error::System(_) | run::Error::Task(_))) => fail(&error, EX_OSERR),
     }
