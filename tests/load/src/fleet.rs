@@ -149,6 +149,7 @@ impl Node {
             account: Some(tenant.replace('/', "-").parse()?),
             partition: Some("batch".to_owned()),
             allocated_cpus: Some(CPUS),
+            allocated_gpus: Vec::new(),
             scope: "system.slice/slurmstepd.scope".into(),
             began,
             placement: Placement::Grafted {
