@@ -18,46 +18,49 @@ pub struct Sample {
 /// One GPU's busy time since the daemon began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Busy {
-    last_usec: Option<u64>,
-    percent_usec: u64,
-    known_usec: u64,
+    /// The time of the latest sample, in µs.
+    last: Option<u64>,
+    /// Percents x µs.
+    percents: u64,
+    /// In µs.
+    known: u64,
 }
 
 impl Busy {
     /// The time of the latest sample: only later ones count.
     #[must_use]
     pub fn last_usec(&self) -> Option<u64> {
-        self.last_usec
+        self.last
     }
 
     /// Samples that NVML has, in whatever order.
     pub fn add(&mut self, samples: &mut [Sample]) {
         samples.sort_unstable_by_key(|sample| sample.at_usec);
         for Sample { at_usec, percent } in samples.iter().copied().filter(|sample| sample.at_usec > 0) {
-            let time = match self.last_usec {
+            let time = match self.last {
                 Some(last) => at_usec.saturating_sub(last),
                 // The first one only tells when the next one begins.
                 None => 0,
             };
             if (1..=MOST_USEC).contains(&time) {
                 let busy = time.saturating_mul(percent.min(100).into());
-                self.percent_usec = self.percent_usec.saturating_add(busy);
-                self.known_usec = self.known_usec.saturating_add(time);
+                self.percents = self.percents.saturating_add(busy);
+                self.known = self.known.saturating_add(time);
             }
-            self.last_usec = self.last_usec.max(Some(at_usec));
+            self.last = self.last.max(Some(at_usec));
         }
     }
 
     /// Time in which some kernel ran, in µs, rounded down.
     #[must_use]
     pub fn busy_usec(&self) -> u64 {
-        self.percent_usec / 100
+        self.percents / 100
     }
 
     /// For how much time that is known, in µs.
     #[must_use]
     pub fn known_usec(&self) -> u64 {
-        self.known_usec
+        self.known
     }
 }
 
