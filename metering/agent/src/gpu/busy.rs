@@ -30,7 +30,7 @@ impl Busy {
     /// The time of the latest sample: only later ones count.
     #[must_use]
     pub fn last_usec(&self) -> Option<u64> {
-        self.last_usec
+        self.last
     }
 
     /// Samples that NVML has, in whatever order.
