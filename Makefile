@@ -52,6 +52,7 @@ install: ## what build and plugins made, into DESTDIR, for the Slurm of SLURM=YY
 	ln -sf spank_tenantry-$(SLURM).so $(DESTDIR)$(prefix)/lib/tenantry/spank_tenantry.so
 	install -m 0755 packaging/slurm/tenantry-prolog $(DESTDIR)$(prefix)/lib/tenantry/
 	install -m 0644 packaging/systemd/*.{service,socket} $(DESTDIR)$(prefix)/lib/systemd/system/
+	install -D -m 0644 -t $(DESTDIR)$(prefix)/share/tenantry/systemd packaging/systemd/network/*.conf
 	install -m 0644 packaging/sysusers.d/tenantry.conf $(DESTDIR)$(prefix)/lib/sysusers.d/
 	install -m 0644 packaging/tmpfiles.d/tenantry.conf $(DESTDIR)$(prefix)/lib/tmpfiles.d/
 	for file in packaging/config/*.toml; do \

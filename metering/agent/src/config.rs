@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tenantry_client::{Server, ServerError, Settings, Urls};
 use tenantry_model::NodeName;
 use tenantry_model::job::Paths;
 
@@ -47,8 +48,16 @@ pub struct Config {
     /// The GPUs in the order of `slurmd -G`, by device file or UUID, where NVML's order and the files' numbers
     /// differ, or with MIG. Without it a GPU counts where both are the same; an empty list counts none.
     pub gpus: Option<Vec<Listed>>,
-    /// The server's ingest socket.
+    /// The server's ingest socket, where there is no `server_url`.
     pub server_socket: PathBuf,
+    /// Servers on other machines, over one ledger: the next is tried where one does not answer.
+    pub server_url: Option<Urls>,
+    /// The authorities that a server's certificate may be from.
+    pub ca: Option<PathBuf>,
+    /// This node's certificate.
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
 }
 
 /// What is wrong with the settings.
@@ -77,6 +86,14 @@ pub enum ConfigError {
         file: PathBuf,
         /// Its value.
         value: u64,
+    },
+    /// A server over the network without a certificate, or the other way round.
+    #[error("{}: {source}", file.display())]
+    Server {
+        /// Which file.
+        file: PathBuf,
+        /// What is missing.
+        source: ServerError,
     },
     /// An interval out of range.
     #[error("{}: {key} = {value} is out of range; write 100 to 600000 milliseconds", file.display())]
@@ -107,6 +124,10 @@ impl Default for Config {
             metrics_max_jobs: 1_000,
             gpus: None,
             server_socket: "/run/tenantry-server/ingest.sock".into(),
+            server_url: None,
+            ca: None,
+            certificate: None,
+            key: None,
             run_dir: run,
             state_dir: state,
             config_dir: etc,
@@ -139,7 +160,17 @@ impl Config {
         if config.spool_max_bytes < LEAST_SPOOL_BYTES {
             return Err(ConfigError::SpoolSize { file: file.to_owned(), value: config.spool_max_bytes });
         }
+        config.server().map_err(|source| ConfigError::Server { file: file.to_owned(), source })?;
         Ok(config)
+    }
+
+    /// Where blocks are sent.
+    ///
+    /// # Errors
+    /// Where a server over the network is named without a certificate, or the other way round.
+    pub fn server(&self) -> Result<Server, ServerError> {
+        let Self { server_url, ca, certificate, key, .. } = self.clone();
+        Settings { server_url, ca, certificate, key }.server(self.server_socket.clone())
     }
 
     /// Where the records stand.
@@ -183,6 +214,9 @@ mod tests {
             ("block_interval_ms = 1", "100 to 600000"),
             ("spool_max_bytes = 5", "16 MiB"),
             ("gpus = ['/dev/nvidia0', 'GPU 1']", "slurmd -G"),
+            ("server_url = 'meter.example'", "https://"),
+            ("server_url = 'https://meter.example'", "ca is missing"),
+            ("key = '/k'", "server_url is missing"),
         ] {
             let said = load(text).unwrap_err().to_string();
             assert!(said.contains(expected) && said.contains("tenantryd.toml"), "{text}: {said}");

@@ -50,6 +50,8 @@ pub struct State {
     pub has_room: bool,
     /// When the ledger last took a block, in µs since 1970.
     pub acknowledged_unix_usec: Option<i64>,
+    /// When the certificate that blocks are sent with expires; `None`: over the socket it takes none.
+    pub certificate_not_after_unix_usec: Option<i64>,
     /// How many jobs are shown at most.
     pub most_jobs: usize,
 }
@@ -267,9 +269,14 @@ fn daemon(state: &State, left_out: u64) -> Vec<MetricFamily> {
         let help = "When the ledger last took a block, in seconds since 1970.";
         plain(name("acknowledged_timestamp_seconds"), help, false, one(seconds(Usec(usec))))
     });
+    let certificate =
+        state.certificate_not_after_unix_usec.and_then(|usec| u64::try_from(usec).ok()).map(|usec| {
+            let help = "When the certificate that blocks are sent with expires, in seconds since 1970.";
+            plain(name("certificate_expiry_timestamp_seconds"), help, false, one(seconds(Usec(usec))))
+        });
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     let build = plain(name("build_info"), "The daemon's version.", false, std::iter::once((version, 1.0)));
-    counters.chain(gauges).chain(acknowledged).chain([build]).collect()
+    counters.chain(gauges).chain(acknowledged).chain(certificate).chain([build]).collect()
 }
 
 #[cfg(test)]

@@ -1,18 +1,16 @@
 //! Out of the spool: one block after the other to the server, each until it is acknowledged.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde::Deserialize;
-use tenantry_client::{Method, StatusCode, request};
+use tenantry_client::{Client, Method, Reply, Server, StatusCode};
 use tenantry_model::{Clock, describe};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
 use crate::exporter::Shown;
 use tenantry_spool::{Spool, Spooled};
 
@@ -20,12 +18,17 @@ use tenantry_spool::{Spool, Spooled};
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
+/// The most that a server may tell a sender to wait.
+const LONGEST_TOLD: Duration = Duration::from_mins(5);
+
 /// How long the server may take for one block.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The task that empties the spool.
 pub struct Forwarder {
-    socket: PathBuf,
+    server: Server,
+    /// Made at the first block: a certificate that cannot be used yet keeps nothing from being read and spooled.
+    client: Option<Client>,
     clock: Box<dyn Clock>,
     spool: Spool,
     spooled: Arc<Notify>,
@@ -42,7 +45,19 @@ enum Sent {
     /// The server will never take it: a person must look, the others go on.
     Never(String),
     /// Try again later.
-    NotNow(String),
+    NotNow(NotNow),
+}
+
+/// Why a block was not taken, and how long the server wants to be left alone.
+struct NotNow {
+    reason: String,
+    after: Option<Duration>,
+}
+
+impl From<String> for NotNow {
+    fn from(reason: String) -> Self {
+        Self { reason, after: None }
+    }
 }
 
 /// What the server says of a conflict.
@@ -52,18 +67,19 @@ struct Conflict {
 }
 
 impl Forwarder {
+    /// From `spool` to `server`, each time that `spooled` tells of a block.
     pub fn new(
-        config: &Config,
+        server: Server,
         clock: Box<dyn Clock>,
         spool: Spool,
         spooled: Arc<Notify>,
         shown: Shown,
     ) -> Self {
-        Self { socket: config.server_socket.clone(), clock, spool, spooled, shown }
+        Self { server, client: None, clock, spool, spooled, shown }
     }
 
     /// Until told to stop.
-    pub async fn run(self, stop: CancellationToken) -> Result<()> {
+    pub async fn run(mut self, stop: CancellationToken) -> Result<()> {
         let mut wait = FIRST_WAIT;
         let mut said = String::new();
         loop {
@@ -77,13 +93,13 @@ impl Forwarder {
                     continue;
                 }
                 Ok(false) => None,
-                Err(reason) => {
+                Err(NotNow { reason, after }) => {
                     // Said once, not at every try.
                     if said != reason {
                         tracing::warn!("{reason}; blocks stay in the spool and are sent when it is back");
                         said = reason;
                     }
-                    let pause = wait;
+                    let pause = after.map_or(wait, |after| after.clamp(wait, LONGEST_TOLD));
                     wait = wait.saturating_mul(2).min(LONGEST_WAIT);
                     Some(pause)
                 }
@@ -100,17 +116,17 @@ impl Forwarder {
     ///
     /// # Errors
     /// Where the spool is damaged: the next start puts it aside.
-    async fn send_next(&self) -> Result<Result<bool, String>> {
+    async fn send_next(&mut self) -> Result<Result<bool, NotNow>> {
         match self.spool.next().await {
             Ok(Some(block)) => Ok(self.send_block(&block).await.map(|()| true)),
             Ok(None) => Ok(Ok(false)),
             Err(error) if error.is_damage() => Err(error.into()),
-            Err(error) => Ok(Err(describe(&error))),
+            Err(error) => Ok(Err(describe(&error).into())),
         }
     }
 
-    async fn send_block(&self, block: &Spooled) -> Result<(), String> {
-        let now = self.clock.now().map_err(|error| describe(&error))?;
+    async fn send_block(&mut self, block: &Spooled) -> Result<(), NotNow> {
+        let now = self.clock.now().map_err(|error| NotNow::from(describe(&error)))?;
         match self.send(block).await {
             Sent::Acknowledged => {
                 self.shown.update(|shown| shown.acknowledged_unix_usec = Some(now.wall.unix_usec()));
@@ -130,29 +146,40 @@ impl Forwarder {
                 );
                 self.spool.reject(block, &reason).await
             }
-            Sent::NotNow(reason) => return Err(reason),
+            Sent::NotNow(not_now) => return Err(not_now),
         }
-        .map_err(|error| describe(&error))
+        .map_err(|error| describe(&error).into())
     }
 
-    async fn send(&self, block: &Spooled) -> Sent {
-        let headers = [("content-type", "application/vnd.tenantry.block")];
-        match request(&self.socket, Method::POST, "/v1/blocks", &headers, block.bytes.clone(), PATIENCE).await
-        {
-            Ok((StatusCode::OK, _)) => Sent::Acknowledged,
-            Ok((StatusCode::CONFLICT, text)) => match serde_json::from_slice::<Conflict>(&text) {
-                Ok(Conflict { last_sequence }) => Sent::Conflict { ledger_has: last_sequence },
-                Err(error) => Sent::NotNow(format!("the server's answer cannot be read: {error}")),
+    async fn send(&mut self, block: &Spooled) -> Sent {
+        let client = match &self.client {
+            Some(client) => client,
+            None => match Client::new(self.server.clone()) {
+                Ok(client) => self.client.insert(client),
+                Err(error) => return Sent::NotNow(describe(&error).into()),
             },
-            Ok((status, text)) => {
-                let reason =
-                    format!("the server answered {status}: {}", String::from_utf8_lossy(&text).trim_end());
-                match status {
-                    StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Sent::Never(reason),
-                    _ => Sent::NotNow(reason),
+        };
+        let headers = [("content-type", "application/vnd.tenantry.block")];
+        let sent = client.request(Method::POST, "/v1/blocks", &headers, block.bytes.clone(), PATIENCE).await;
+        let not_after = client.certificate_not_after_unix_usec().await;
+        self.shown.update(|shown| shown.certificate_not_after_unix_usec = not_after);
+        match sent {
+            Ok(Reply { status: StatusCode::OK, .. }) => Sent::Acknowledged,
+            Ok(Reply { status: StatusCode::CONFLICT, body, .. }) => {
+                match serde_json::from_slice::<Conflict>(&body) {
+                    Ok(Conflict { last_sequence }) => Sent::Conflict { ledger_has: last_sequence },
+                    Err(error) => Sent::NotNow(format!("the server's answer cannot be read: {error}").into()),
                 }
             }
-            Err(error) => Sent::NotNow(describe(&error)),
+            Ok(Reply { status, retry_after, body }) => {
+                let text = String::from_utf8_lossy(&body);
+                let reason = format!("the server answered {status}: {}", text.trim_end());
+                match status {
+                    StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Sent::Never(reason),
+                    _ => Sent::NotNow(NotNow { reason, after: retry_after }),
+                }
+            }
+            Err(error) => Sent::NotNow(describe(&error).into()),
         }
     }
 }

@@ -13,7 +13,7 @@
 mod collect;
 pub mod config;
 pub mod exporter;
-mod forward;
+pub mod forward;
 pub mod gpu;
 pub mod key;
 mod machine;
@@ -91,7 +91,8 @@ async fn daemon(config: Config) -> Result<()> {
         woken.clone(),
         shown.clone(),
     );
-    let forwarder = Forwarder::new(&config, Box::new(SystemClock), spool, woken, shown.clone());
+    let server = config.server().context("cannot tell where the server is")?;
+    let forwarder = Forwarder::new(server, Box::new(SystemClock), spool, woken, shown.clone());
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(collector.run(start, stop.clone()));
     tasks.spawn(forwarder.run(stop.clone()));

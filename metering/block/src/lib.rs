@@ -25,7 +25,7 @@ mod payload;
 mod sealed;
 mod wire;
 
-pub use sealed::{NodeKey, PublicKey, Sealed};
+pub use sealed::{NodeKey, PublicKey, Sealed, claimed_bytes};
 
 use tenantry_model::JobId;
 

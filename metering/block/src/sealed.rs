@@ -88,6 +88,17 @@ struct Head {
     payload: std::ops::Range<usize>,
 }
 
+/// How many bytes a block says that it has unpacked, before anything of it is believed; `None`: it is no block.
+#[must_use]
+pub fn claimed_bytes(bytes: &[u8]) -> Option<u32> {
+    let mut input = Reader(bytes);
+    let (_magic, _version) = (input.array::<4>()?, input.byte()?);
+    let _node = input.text()?;
+    // Boot id, sequence, the hash before it, two times.
+    let _head = input.array::<{ 36 + 8 + 32 + 8 + 8 }>()?;
+    Some(u32::from_le_bytes(input.array()?))
+}
+
 impl Sealed {
     /// Packs and signs a block.
     ///

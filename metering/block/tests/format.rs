@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
-use tenantry_block::{EncodeError, Malformed, NodeKey, Sealed};
+use tenantry_block::{EncodeError, Malformed, NodeKey, Sealed, claimed_bytes};
 use tenantry_model::block::{
     Block, BlockHash, BlockKey, Contents, Event, GapReason, Registered, Series, Subject,
 };
@@ -227,4 +227,12 @@ proptest! {
         let head = [b"TnBk\x01", &bytes[..]].concat();
         prop_assert!(Sealed::open(head).is_err());
     }
+}
+
+#[test]
+fn a_block_says_beforehand_how_much_it_unpacks_to() {
+    let sealed = Sealed::new(&block(Contents::default()), &NodeKey::from_seed(&[1; 32])).unwrap();
+    assert_eq!(claimed_bytes(sealed.bytes()), Some(0));
+    assert_eq!(claimed_bytes(&sealed.bytes()[..40]), None);
+    assert_eq!(claimed_bytes(b""), None);
 }

@@ -1,29 +1,35 @@
-//! One HTTP request over a Unix socket: what `tenantryd` and the `tenantry` command both ask the
-//! server with.
+//! Requests to the server, over its Unix socket or by HTTP/2 with certificates at both ends: what `tenantryd`
+//! and the `tenantry` command both ask with.
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use tenantry_client::{Method, request};
+//! use tenantry_client::{Client, Method, Server};
 //!
-//! # async fn ask() -> Result<(), tenantry_client::ClientError> {
-//! let socket = "/run/tenantry-server/api.sock".as_ref();
-//! let (status, body) = request(socket, Method::GET, "/v1/usage", &[], Vec::new(), Duration::from_secs(30)).await?;
-//! # Ok(())
-//! # }
+//! # async fn ask() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new(Server::Socket("/run/tenantry-server/api.sock".into()))?;
+//! let reply = client.request(Method::GET, "/v1/usage", &[], Vec::new(), Duration::from_secs(30)).await?;
+//! assert_eq!(reply.status, 200);
+//! # Ok(()) }
 //! ```
 #![forbid(unsafe_code)]
 
+mod https;
+mod server;
+mod socket;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::Request;
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
+use hyper::header::RETRY_AFTER;
 pub use hyper::{Method, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use hyper::{Request, Response};
+pub use tenantry_tls::TlsError;
+
+use https::Https;
+pub use server::{InvalidUrl, Server, ServerError, Settings, Urls};
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,14 @@ pub enum ClientError {
         /// The system's word.
         source: io::Error,
     },
+    /// None of the servers was reached.
+    #[error("cannot reach a server: {0}")]
+    NoServer(String),
+    /// The server does not take this certificate.
+    #[error(
+        "this certificate is refused: {0}; see the server's log, and make a new one by tenantry-server pki renew"
+    )]
+    Refused(String),
     /// The request is none: a header or a path that HTTP does not take.
     #[error("the request cannot be made")]
     Request(#[source] hyper::http::Error),
@@ -58,54 +72,93 @@ impl ClientError {
     }
 }
 
-/// Sends one request to the server that listens on `socket` and takes the whole reply, all within
-/// `limit`. A cut request may or may not have been served.
-///
-/// # Errors
-/// [`ClientError`]; a reply with an error's status is none.
-pub async fn request(
-    socket: &Path,
-    method: Method,
-    path_and_query: &str,
-    headers: &[(&str, &str)],
-    body: Vec<u8>,
-    limit: Duration,
-) -> Result<(StatusCode, Vec<u8>), ClientError> {
-    let exchange = exchange(socket, method, path_and_query, headers, body);
-    tokio::time::timeout(limit, exchange).await.map_err(|_| ClientError::TimedOut(limit))?
+/// What the server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Whether it did what was asked.
+    pub status: StatusCode,
+    /// How long it wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// The rest.
+    pub body: Vec<u8>,
 }
 
-async fn exchange(
-    socket: &Path,
+/// A way to the server. Over the network one connection is kept and used again.
+#[derive(Debug)]
+pub struct Client {
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Socket(PathBuf),
+    Https(Box<Https>),
+}
+
+impl Client {
+    /// A way to `server`; nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`TlsError`]: the certificates cannot be used.
+    pub fn new(server: Server) -> Result<Self, TlsError> {
+        let way = match server {
+            Server::Socket(path) => Way::Socket(path),
+            Server::Https { urls, files } => Way::Https(Box::new(Https::open(urls, files)?)),
+        };
+        Ok(Self { way })
+    }
+
+    /// Sends one request and takes the whole reply, all within `limit`. A cut request may or may not have
+    /// been served; it may be sent twice where a kept connection breaks, so that it must be one that may.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a reply with an error's status is none.
+    pub async fn request(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Reply, ClientError> {
+        let exchange = async {
+            match &self.way {
+                Way::Socket(path) => {
+                    let request = build(method, path_and_query, headers, Bytes::from(body))?;
+                    socket::exchange(path, request).await
+                }
+                Way::Https(https) => {
+                    https.exchange(&method, path_and_query, headers, &Bytes::from(body)).await
+                }
+            }
+        };
+        tokio::time::timeout(limit, exchange).await.map_err(|_| ClientError::TimedOut(limit))?
+    }
+
+    /// How long one's own certificate holds yet, in microseconds since 1970; `None` on the socket.
+    pub async fn certificate_not_after_unix_usec(&self) -> Option<i64> {
+        match &self.way {
+            Way::Socket(_) => None,
+            Way::Https(https) => Some(https.not_after().await.unix_usec()),
+        }
+    }
+}
+
+fn build(
     method: Method,
-    path_and_query: &str,
+    uri: &str,
     headers: &[(&str, &str)],
-    body: Vec<u8>,
-) -> Result<(StatusCode, Vec<u8>), ClientError> {
-    let mut request = Request::builder().method(method).uri(path_and_query).header("host", "localhost");
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, ClientError> {
+    let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::new(Bytes::from(body))).map_err(ClientError::Request)?;
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|source| ClientError::Connect { socket: socket.to_owned(), source })?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Reply)?;
-    // The connection is driven only as long as the reply is awaited, and goes with this future.
-    let reply = async {
-        let reply = sender.send_request(request).await?;
-        let status = reply.status();
-        Ok((status, reply.into_body().collect().await?.to_bytes().to_vec()))
-    };
-    tokio::pin!(reply, connection);
-    tokio::select! {
-        reply = &mut reply => reply,
-        // The connection may end before its last bytes were taken up.
-        ended = &mut connection => match ended {
-            Ok(()) => reply.await,
-            Err(error) => Err(error),
-        },
-    }
-    .map_err(ClientError::Reply)
+    request.body(Full::new(body)).map_err(ClientError::Request)
+}
+
+/// A reply but for its body. A date in `Retry-After`, which our server never sends, is not read.
+fn head<B>(reply: &Response<B>) -> (StatusCode, Option<Duration>) {
+    let after = reply.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    (reply.status(), after.map(Duration::from_secs))
 }

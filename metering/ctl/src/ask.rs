@@ -1,26 +1,16 @@
 //! Questions to the server, and its answers.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use clap::ValueEnum;
-use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tenantry_client::{Reply, StatusCode};
 use tenantry_model::window::GroupBy;
 use tenantry_model::{JobId, TenantPath, WallTime};
 
 use crate::error::Error;
 
-const TIME_LIMIT: Duration = Duration::from_mins(1);
-
 /// Where the server is.
-#[derive(clap::Args)]
-pub struct Way {
-    /// The server's socket for readers
-    #[arg(long, value_name = "PATH", default_value = "/run/tenantry-server/api.sock")]
-    socket: PathBuf,
-}
+pub use crate::server::Args as Way;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,15 +46,7 @@ pub fn ask<T: DeserializeOwned>(way: &Way, question: &Question) -> Result<T, Err
 
 /// The same where a runtime is there.
 pub async fn ask_within<T: DeserializeOwned>(way: &Way, question: &Question) -> Result<T, Error> {
-    let (status, body) = tenantry_client::request(
-        &way.socket,
-        Method::GET,
-        &question.path_and_query(),
-        &[],
-        Vec::new(),
-        TIME_LIMIT,
-    )
-    .await?;
+    let Reply { status, body, .. } = way.ask(&question.path_and_query(), &[]).await?;
     if status == StatusCode::OK {
         return serde_json::from_slice(&body).map_err(Error::Answer);
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tenantry_model::TenantPath;
 use tenantry_model::tenants::TenantsError;
 
-use tenantry_client::ClientError;
+use tenantry_client::{ClientError, ServerError, TlsError};
 
 /// Why the command ended without doing its work. The text says what happened and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,12 @@ pub enum Error {
     /// No reply.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The settings name no server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The server refuses, and says why.
     #[error("{error}; {next}")]
     Refused { status: u16, error: String, next: String },

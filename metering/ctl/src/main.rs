@@ -13,6 +13,7 @@ mod period;
 mod plot;
 mod plugin;
 mod reconcile;
+mod server;
 mod spool;
 mod table;
 mod tenants;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use error::Error;
+use tenantry_client::ClientError;
 
 /// sysexits(3), and diff(1).
 const EX_DIFFERS: u8 = 1;
@@ -60,6 +62,7 @@ enum Command {
 
 fn code(error: &Error) -> u8 {
     match error {
+        Error::Client(ClientError::Refused(_)) => EX_NOPERM,
         Error::Client(error) if error.is_answer() => EX_PROTOCOL,
         Error::Client(_)
         | Error::Refused { status: 503, .. }
@@ -72,7 +75,7 @@ fn code(error: &Error) -> u8 {
         | Error::SpoolNotWhole
         | Error::Sacct(_) => EX_DATAERR,
         Error::Refused { .. } | Error::Answer(_) => EX_PROTOCOL,
-        Error::Config(_) | Error::ConfigAlreadySaid => EX_CONFIG,
+        Error::Config(_) | Error::ConfigAlreadySaid | Error::Server(_) | Error::Tls(_) => EX_CONFIG,
         Error::NoTenant(_) | Error::NoSuchTime | Error::EmptyPeriod => EX_USAGE,
         Error::Cgroup(_) | Error::Isolation(_) | Error::NotApplied | Error::System(_) => EX_OSERR,
         Error::Differs | Error::Unexplained => EX_DIFFERS,

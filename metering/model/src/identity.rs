@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::InvalidId;
 use crate::{ClusterName, NodeName, TenantPath};
 
@@ -19,7 +21,8 @@ pub struct Identity {
 }
 
 /// What a certificate's holder may do.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Role {
     /// Send this node's blocks.
     Node(NodeName),
@@ -50,6 +53,20 @@ impl fmt::Display for Role {
             Self::Tenant(path) => write!(f, "tenant/{path}"),
             Self::Server(name) => write!(f, "server/{name}"),
         }
+    }
+}
+
+impl TryFrom<String> for Role {
+    type Error = InvalidIdentity;
+
+    fn try_from(text: String) -> Result<Self, InvalidIdentity> {
+        text.parse()
+    }
+}
+
+impl From<Role> for String {
+    fn from(role: Role) -> String {
+        role.to_string()
     }
 }
 

@@ -43,6 +43,6 @@ pub mod window;
 pub use clock::{Clock, Moment, SystemClock, WallTime};
 pub use cpu_list::{CpuList, InvalidCpuList};
 pub use describe::describe;
-pub use identity::{Identity, Role};
-pub use ids::{AccountName, BootId, ClusterName, GpuName, JobId, NodeName, TenantPath};
+pub use identity::{Identity, InvalidIdentity, Role};
+pub use ids::{AccountName, BootId, ClusterName, GpuName, InvalidId, JobId, NodeName, TenantPath};
 pub use units::{Amount, Bytes, Limit, MicroJoules, MilliJoules, Share, Usec};

@@ -15,17 +15,26 @@ use tenantry_model::window::{GroupReport, WindowReport};
 
 use crate::caller::Caller;
 use crate::reply::{App, CorrelationId, Failure, correlate, method_not_allowed, not_found};
+use crate::room::one_of_many;
+use crate::stats;
 use answer::Form;
 use question::{About, Question, Raw};
 
 /// The socket's paths.
 pub fn routes(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/v1/usage", get(usage))
+    paths(&app)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), correlate))
         .with_state(app)
+}
+
+/// What readers ask.
+pub fn paths(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/usage", get(usage))
+        .route("/metrics", get(stats::show))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(app), one_of_many))
 }
 
 /// Answers as far as the caller may read.

@@ -11,10 +11,8 @@ use crate::config::Config;
 pub enum Caller {
     /// A process on this machine, by the kernel's word (`SO_PEERCRED`); `None` where it gave none.
     Local(Option<u32>),
-    #[cfg_attr(not(test), expect(dead_code, reason = "made by the network's door"))]
     /// Who a certificate names that the site's authority signed.
     Certified(Identity),
-    #[cfg_attr(not(test), expect(dead_code, reason = "made by the network's door"))]
     /// A certificate of the site's authority that names nobody here.
     Stranger(String),
 }

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use tenantry_model::window::WindowWidth;
 use tenantry_store::postgres::PostgresSettings;
 
+use crate::network::Network;
+
 /// Where the settings stand if nobody says otherwise.
 const DEFAULT_FILE: &str = "/etc/tenantry/server.toml";
 
@@ -33,6 +35,12 @@ pub struct Config {
     pub max_block_bytes: NonZeroUsize,
     /// How wide usage windows are, in minutes that divide a day; of runs that begin from then on.
     pub window_minutes: WindowWidth,
+    /// Bytes of blocks in memory at once, unpacked ones by what they say they have.
+    pub max_bytes_in_flight: NonZeroUsize,
+    /// Requests that are worked on at once.
+    pub max_requests: NonZeroUsize,
+    /// The network; without it only the sockets are served.
+    pub network: Option<Network>,
 }
 
 impl Default for Config {
@@ -46,6 +54,9 @@ impl Default for Config {
             reader_uids: vec![0],
             max_block_bytes: const { NonZeroUsize::new(16 << 20).unwrap() },
             window_minutes: WindowWidth::HOUR,
+            max_bytes_in_flight: const { NonZeroUsize::new(256 << 20).unwrap() },
+            max_requests: const { NonZeroUsize::new(64).unwrap() },
+            network: None,
         }
     }
 }
@@ -87,7 +98,8 @@ impl Config {
                 column: before.chars().rev().take_while(|c| *c != '\n').count().saturating_add(1),
                 problem: error.message().lines().collect::<Vec<_>>().join(" "),
                 fix: "the settings are ledger, [postgres], ingest_socket, api_socket, ingest_uids, reader_uids, \
-                      max_block_bytes and window_minutes",
+                      max_block_bytes, window_minutes, max_bytes_in_flight, max_requests and the table [network] \
+                      (docs/network.md)",
             }
         })
     }
@@ -102,13 +114,17 @@ impl fmt::Display for Config {
         write!(
             f,
             "; blocks come to {} from uids {:?}, up to {} bytes each; \
-             readers ask {}, and uids {:?} see everything",
+             readers ask {}, and uids {:?} see everything; ",
             self.ingest_socket.display(),
             self.ingest_uids,
             self.max_block_bytes,
             self.api_socket.display(),
             self.reader_uids,
-        )
+        )?;
+        match &self.network {
+            Some(network) => network.fmt(f),
+            None => f.write_str("the network is not listened to"),
+        }
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Request, State};
+use axum::extract::{ConnectInfo, Extension, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -17,16 +15,22 @@ use tenantry_store::{SentBlock, Taken};
 use crate::caller::{Caller, MaySend};
 use crate::reply::{App, CorrelationId, Failure, correlate, method_not_allowed, not_found, quoted_path};
 
-/// The paths. Whoever may send no block is refused at each of them.
+/// The socket's paths.
 pub fn routes(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/v1/blocks", post(take))
+    paths(&app)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(app.config.max_block_bytes.get()))
+        // Whoever may send no block is refused at each path of this socket.
         .layer(middleware::from_fn_with_state(Arc::clone(&app), only_senders))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), correlate))
         .with_state(app)
+}
+
+/// What senders ask.
+pub fn paths(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/blocks", post(take))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(app), only_senders))
 }
 
 /// What says who may send.
@@ -63,17 +67,11 @@ async fn take(
     ConnectInfo(caller): ConnectInfo<Caller>,
     Extension(may_send): Extension<MaySend>,
     Extension(correlation_id): Extension<CorrelationId>,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<(StatusCode, Json<Reply>), Failure> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Failure::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the block has more than {} bytes", app.config.max_block_bytes),
-            "send smaller blocks, or raise max_block_bytes",
-        ),
-        status => Failure::new(status, rejection.body_text(), "send the block again"),
-    })?;
-    let sent = SentBlock::parse(body.into()).map_err(|error| {
+    // The bytes' room is theirs until the ledger has them.
+    let body = app.room.read(&caller, request, app.config.max_block_bytes.get()).await?;
+    let sent = SentBlock::parse(body.bytes.to_vec()).map_err(|error| {
         Failure::new(
             StatusCode::BAD_REQUEST,
             format!("this is no block: {error}"),

@@ -6,9 +6,13 @@ mod caller;
 mod config;
 mod database;
 mod ingest;
+mod network;
+mod pki;
 mod reply;
+mod room;
 mod run;
 mod sockets;
+mod stats;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -22,6 +26,7 @@ use tracing_subscriber::EnvFilter;
 
 use config::Config;
 use database::Owner;
+use network::NetworkError;
 
 /// sysexits(3).
 const EX_USAGE: u8 = 64;
@@ -61,6 +66,7 @@ enum Action {
     Migrate(Owner),
     /// Move the embedded ledger into PostgreSQL, whole; what was interrupted goes on where it was
     MigrateToPostgres(Owner),
+    Pki(pki::Pki),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -78,6 +84,12 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Some(Action::Pki(args)) = &args.command {
+        return match pki::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, EX_IOERR),
+        };
+    }
     let config = match Config::load(args.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(&error, EX_CONFIG),
@@ -93,12 +105,16 @@ fn main() -> ExitCode {
         Some(Action::TrustKey { node, key }) => run::trust_key(&config, &node, PublicKey(key.0)),
         Some(Action::Migrate(owner)) => run::migrate(&config, &owner),
         Some(Action::MigrateToPostgres(owner)) => run::migrate_to_postgres(&config, &owner),
-        None => run::run(config),
+        Some(Action::Pki(_)) | None => run::run(config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ run::Error::Listen(_)) => fail(&error, EX_UNAVAILABLE),
-        Err(error @ run::Error::NoDatabase) => fail(&error, EX_CONFIG),
+        Err(error @ (run::Error::Listen(_) | run::Error::Network(NetworkError::Listen { .. }))) => {
+            fail(&error, EX_UNAVAILABLE)
+        }
+        Err(error @ (run::Error::NoDatabase | run::Error::Network(NetworkError::Tls(_)))) => {
+            fail(&error, EX_CONFIG)
+        }
         Err(error @ (run::Error::Ledger(_) | run::Error::Serve(_))) => fail(&error, EX_IOERR),
         Err(error @ (run::Error::System(_) | run::Error::Task(_))) => fail(&error, EX_OSERR),
     }

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -16,6 +18,9 @@ use tracing::Instrument;
 
 use crate::caller::Caller;
 use crate::config::Config;
+use crate::network::{Bounds, Rates};
+use crate::room::Room;
+use crate::stats::Stats;
 
 /// What a request is answered with.
 pub struct App {
@@ -27,9 +32,46 @@ pub struct App {
     pub clock: Box<dyn Clock>,
     /// Names requests that come without one.
     pub names: RequestNames,
+    /// Bounds on memory and work.
+    pub room: Room,
+    /// What is counted.
+    pub stats: Arc<Stats>,
+    /// The network's bounds, where it is listened to.
+    pub network: Option<Arc<Bounds>>,
+    /// How often one who is refused is written down.
+    pub audits: Rates,
 }
 
+/// How many refusals of one name are written down in a minute, and at once: each is in the log.
+const AUDITS_PER_MINUTE: u32 = 60;
+const AUDITS_AT_ONCE: Duration = Duration::from_mins(1);
+
 impl App {
+    /// What requests are answered with.
+    pub fn new(
+        config: Config,
+        ledger: Ledger,
+        clock: Box<dyn Clock>,
+        start: WallTime,
+        stats: Arc<Stats>,
+    ) -> Self {
+        Self {
+            room: Room::new(config.max_bytes_in_flight.get(), config.max_requests.get()),
+            network: config.network.clone().map(|network| Arc::new(Bounds::new(network))),
+            audits: Rates::new(AUDITS_PER_MINUTE, AUDITS_AT_ONCE),
+            names: RequestNames::new(start),
+            config,
+            ledger,
+            clock,
+            stats,
+        }
+    }
+
+    /// Connections from the network, where it is listened to.
+    pub fn open_connections(&self) -> Option<usize> {
+        self.network.as_ref().map(|bounds| bounds.places.taken())
+    }
+
     /// The time, for rows of the ledger.
     pub fn now(&self) -> Result<WallTime, Failure> {
         self.clock.now().map(|now| now.wall).map_err(|error| {
@@ -47,20 +89,27 @@ impl App {
         detail: String,
         next: &'static str,
     ) -> Failure {
-        if let Ok(at) = self.now() {
-            let event = AuditEvent {
-                at,
-                kind: AuditKind::Refused,
-                uid: caller.uid(),
-                correlation_id,
-                subject,
-                detail: detail.clone(),
-            };
-            if let Err(error) = self.ledger.audit(&event).await {
-                tracing::error!(%error, ?event, "an audit event could not be written");
-            }
-        }
+        self.audit(&caller.to_string(), caller.uid(), correlation_id, subject, detail.clone()).await;
         Failure::new(StatusCode::FORBIDDEN, detail, next)
+    }
+
+    /// Writes a refusal down, unless `name` has had its share of the ledger.
+    pub async fn audit(
+        &self,
+        name: &str,
+        uid: Option<u32>,
+        correlation_id: String,
+        subject: String,
+        detail: String,
+    ) {
+        if self.audits.take(name).is_err() {
+            return;
+        }
+        let Ok(at) = self.now() else { return };
+        let event = AuditEvent { at, kind: AuditKind::Refused, uid, correlation_id, subject, detail };
+        if let Err(error) = self.ledger.audit(&event).await {
+            tracing::error!(%error, ?event, "an audit event could not be written");
+        }
     }
 }
 
@@ -76,7 +125,8 @@ impl RequestNames {
         Self { start, count: AtomicU64::new(0) }
     }
 
-    fn next(&self) -> String {
+    /// The next name.
+    pub fn next(&self) -> String {
         format!("{:x}-{}", self.start.unix_usec(), self.count.fetch_add(1, Ordering::Relaxed))
     }
 }
@@ -113,6 +163,7 @@ pub async fn correlate(
     request.extensions_mut().insert(CorrelationId(id.clone()));
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
+    app.stats.answered(status);
     span.in_scope(|| match status.as_u16() {
         500.. => tracing::error!(%status, "not served"),
         400.. => tracing::warn!(%status, "refused"),
@@ -131,12 +182,25 @@ pub struct Failure {
     status: StatusCode,
     error: String,
     next: &'static str,
+    #[serde(skip)]
+    after: Option<Duration>,
 }
 
 impl Failure {
     /// An error with a status.
     pub fn new(status: StatusCode, error: impl Into<String>, next: &'static str) -> Self {
-        Self { status, error: error.into(), next }
+        Self { status, error: error.into(), next, after: None }
+    }
+
+    /// With how long the caller shall wait: whole seconds, at least one.
+    pub fn after(self, wait: Duration) -> Self {
+        Self { after: Some(wait), ..self }
+    }
+
+    /// Its status.
+    #[cfg(test)]
+    pub fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// The ledger cannot be used now.
@@ -151,7 +215,12 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.status, Json(self)).into_response()
+        let after = self.after.map(|wait| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)));
+        let mut response = (self.status, Json(self)).into_response();
+        if let Some(seconds) = after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response
     }
 }
 

@@ -9,6 +9,7 @@ use nix::sys::stat::{Mode, umask};
 use sd_notify::NotifyState;
 use tenantry_model::{Clock, NodeName, SystemClock, describe};
 use tenantry_store::{Ledger, PublicKey, StoreError};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{interval, timeout};
@@ -17,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::caller::Caller;
 use crate::config::Config;
 use crate::database::{self, Owner};
-use crate::reply::{App, RequestNames};
+use crate::network::{self, Keeper, NetworkError};
+use crate::reply::App;
 use crate::sockets::{Limited, ListenError, listen};
+use crate::stats::Stats;
 use crate::{api, ingest};
 
 /// Open connections to each socket.
@@ -33,6 +36,9 @@ pub enum Error {
     /// A socket cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The network cannot be listened to.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] StoreError),
@@ -112,16 +118,18 @@ async fn serve(config: Config) -> Result<(), Error> {
     let ledger = database::open(&config).await?.with_windows(config.window_minutes);
     let ingest_listener = listen(&config.ingest_socket, 0o660, MOST_DAEMONS)?;
     let api_listener = listen(&config.api_socket, 0o666, MOST_READERS)?;
+    let stats = Arc::new(Stats::default());
+    let network = network_door(&config, &stats)?;
     tracing::info!(%config, "ready");
-    let app = Arc::new(App {
-        config,
-        ledger: ledger.clone(),
-        clock: Box::new(SystemClock),
-        names: RequestNames::new(start),
-    });
+    let app = Arc::new(App::new(config, ledger.clone(), Box::new(SystemClock), start, stats));
 
     let stop = CancellationToken::new();
     let mut sockets = JoinSet::new();
+    if let (Some((listeners, keeper)), Some(bounds)) = (network, app.network.clone()) {
+        let door = keeper.door();
+        sockets.spawn(network::serve(listeners, door, Arc::clone(&app), bounds, stop.clone()));
+        sockets.spawn(keeper.run(stop.clone()));
+    }
     sockets.spawn(serve_socket(ingest_listener, ingest::routes(Arc::clone(&app)), stop.clone()));
     sockets.spawn(serve_socket(api_listener, api::routes(app), stop.clone()));
     let days = tokio::spawn(make_days(ledger.clone()));
@@ -150,6 +158,18 @@ async fn serve(config: Config) -> Result<(), Error> {
     days.abort();
     ledger.close().await;
     Ok(())
+}
+
+/// The network's listeners and certificates, where the settings have a network.
+fn network_door(
+    config: &Config,
+    stats: &Arc<Stats>,
+) -> Result<Option<(Vec<TcpListener>, Keeper)>, NetworkError> {
+    let open = |settings: &network::Network| {
+        let keeper = Keeper::open(settings, Arc::clone(stats))?;
+        Ok((network::listen(&settings.listen)?, keeper))
+    };
+    config.network.as_ref().map(open).transpose()
 }
 
 async fn serve_socket(listener: Limited, routes: Router, stop: CancellationToken) -> io::Result<()> {
