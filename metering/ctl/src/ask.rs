@@ -10,7 +10,7 @@ use tenantry_model::{JobId, TenantPath, WallTime};
 use crate::error::Error;
 
 /// Where the server is.
-pub use crate::server::Args as Way;
+pub use crate::server::Way;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

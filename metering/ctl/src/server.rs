@@ -14,7 +14,7 @@ const SOCKET: &str = "/run/tenantry-server/api.sock";
 /// On this machine the server's socket is asked. Over the network it takes a reader's or a tenant's certificate:
 /// by these options, or by `server_url`, `ca`, `certificate` and `key` in /etc/tenantry/client.toml.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub struct Way {
     /// The server's socket for readers [default: /run/tenantry-server/api.sock]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["server", "ca", "certificate", "key"])]
     socket: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub struct Args {
     key: Option<PathBuf>,
 }
 
-impl Args {
+impl Way {
     /// Asks `GET path_and_query`, with headers.
     ///
     /// # Errors
@@ -66,18 +66,18 @@ mod tests {
     fn options_go_before_the_file_and_the_file_before_the_socket() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("client.toml");
-        let none = Args { socket: None, server: None, ca: None, certificate: None, key: None };
+        let none = Way { socket: None, server: None, ca: None, certificate: None, key: None };
         assert_eq!(none.place(&file).unwrap(), Server::Socket(SOCKET.into()));
         let text = "server_url = 'https://a'\nca = '/ca'\ncertificate = '/c'\nkey = '/k'\n";
         std::fs::write(&file, text).unwrap();
-        let asked = |args: &Args| match args.place(&file).unwrap() {
+        let asked = |args: &Way| match args.place(&file).unwrap() {
             Server::Https { urls, files } => (urls.to_string(), files.key),
             Server::Socket(path) => (path.display().to_string(), PathBuf::new()),
         };
         assert_eq!(asked(&none), ("https://a:9747".to_owned(), "/k".into()));
-        let other = Args { server: "https://b:1".parse().ok(), key: Some("/k2".into()), ..none.clone() };
+        let other = Way { server: "https://b:1".parse().ok(), key: Some("/k2".into()), ..none.clone() };
         assert_eq!(asked(&other), ("https://b:1".to_owned(), "/k2".into()));
-        let socket = Args { socket: Some("/s".into()), ..none };
+        let socket = Way { socket: Some("/s".into()), ..none };
         assert_eq!(asked(&socket), ("/s".to_owned(), PathBuf::new()));
     }
 }
