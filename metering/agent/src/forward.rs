@@ -79,6 +79,9 @@ impl Forwarder {
     }
 
     /// Until told to stop.
+    ///
+    /// # Errors
+    /// Where the spool is damaged: the next start puts it aside.
     pub async fn run(mut self, stop: CancellationToken) -> Result<()> {
         let mut wait = FIRST_WAIT;
         let mut said = String::new();
