@@ -62,14 +62,16 @@ enum Command {
 
 fn code(error: &Error) -> u8 {
     match error {
-        Error::Client(ClientError::Refused(_)) => EX_NOPERM,
+        Error::Client(ClientError::Refused(_))
+        | Error::Refused { status: 401 | 403, .. }
+        | Error::NotRoot
+        | Error::PluginNotRoot => EX_NOPERM,
         Error::Client(error) if error.is_answer() => EX_PROTOCOL,
         Error::Client(_)
         | Error::Refused { status: 503, .. }
         | Error::NoScope
         | Error::NoSacct(_)
         | Error::JobsInTenants(_) => EX_UNAVAILABLE,
-        Error::Refused { status: 401 | 403, .. } | Error::NotRoot | Error::PluginNotRoot => EX_NOPERM,
         Error::Refused { status: 400..=499, .. }
         | Error::TooLarge
         | Error::SpoolNotWhole

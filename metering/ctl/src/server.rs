@@ -18,7 +18,7 @@ pub struct Way {
     /// The server's socket for readers [default: /run/tenantry-server/api.sock]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["server", "ca", "certificate", "key"])]
     socket: Option<PathBuf>,
-    /// A server on another machine, like https://meter.example:9747; several with commas between
+    /// A server on another machine, like `https://meter.example:9747`; several with commas between
     #[arg(long, value_name = "URL")]
     server: Option<Urls>,
     /// The authorities that the server's certificate may be from

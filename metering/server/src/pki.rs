@@ -31,7 +31,7 @@ pub struct Pki {
 enum Action {
     /// Make the authority: its key (0600), its certificate, an empty list of revoked certificates
     Init {
-        /// Slurm's ClusterName: it stands in each name
+        /// Slurm's `ClusterName`: it stands in each name
         #[arg(long)]
         cluster: ClusterName,
         /// For how many days its certificate holds
@@ -86,7 +86,7 @@ enum Whom {
     },
     /// A server's
     Server {
-        /// The names and addresses by which it is reached, as they stand in server_url
+        /// The names and addresses by which it is reached, as they stand in `server_url`
         #[arg(required = true)]
         names: Vec<String>,
     },

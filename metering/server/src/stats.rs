@@ -1,5 +1,6 @@
 //! What the server says of itself: `GET /metrics`, for those who may read everything.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -106,9 +107,9 @@ impl Stats {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, String)]| {
-            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
             for (labels, value) in samples {
-                text.push_str(&format!("{name}{labels} {value}\n"));
+                let _ = writeln!(text, "{name}{labels} {value}");
             }
         };
         let results = [("served", &self.served), ("refused", &self.refused), ("failed", &self.failed)];

@@ -90,12 +90,11 @@ impl Keeper {
                     self.stats.reloaded(false);
                 }
             }
-            until_said = match until_said.checked_sub(1) {
-                Some(left) => left,
-                None => {
-                    self.say_due();
-                    LOOKS_UNTIL_SAID_AGAIN
-                }
+            until_said = if let Some(left) = until_said.checked_sub(1) {
+                left
+            } else {
+                self.say_due();
+                LOOKS_UNTIL_SAID_AGAIN
             };
         }
     }

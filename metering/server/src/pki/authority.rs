@@ -44,7 +44,7 @@ impl Authority {
     /// Makes one in `dir`.
     pub fn init(dir: &Path, cluster: &ClusterName, life: Duration, now: WallTime) -> Result<(), PkiError> {
         fs::create_dir_all(dir).map_err(at("make", dir))?;
-        let _lock = lock(dir)?;
+        let lock = lock(dir)?;
         for name in [KEY, CERTIFICATE, REGISTER] {
             if dir.join(name).try_exists().map_err(at("look for", &dir.join(name)))? {
                 return Err(PkiError::AuthorityExists(dir.join(name)));
@@ -67,7 +67,7 @@ impl Authority {
         write(&dir.join(KEY), key.serialize_pem().as_bytes(), 0o600)?;
         write(&dir.join(CERTIFICATE), certificate.pem().as_bytes(), 0o644)?;
         let issuer = Issuer::new(params, key);
-        let mut made = Self { dir: dir.to_owned(), register, issuer, _lock };
+        let mut made = Self { dir: dir.to_owned(), register, issuer, _lock: lock };
         made.write_down(now)
     }
 
