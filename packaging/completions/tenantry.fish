@@ -53,7 +53,11 @@ sent\t'MiB sent to other hosts'"
 complete -c tenantry -n "__fish_tenantry_using_subcommand usage" -l format -d 'table: units in the header, figures rounded down, "-" for what was not measured, ">=" for a total over records of which some lack the figure. json: the server\'s report. csv: every figure in base units, empty for what was not measured; a text a spreadsheet would take for a formula begins with \'' -r -f -a "table\t''
 json\t''
 csv\t''"
-complete -c tenantry -n "__fish_tenantry_using_subcommand usage" -l socket -d 'The server\'s socket for readers' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand usage" -l socket -d 'The server\'s socket for readers [default: /run/tenantry-server/api.sock]' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand usage" -l server -d 'A server on another machine, like `https://meter.example:9747`; several with commas between' -r
+complete -c tenantry -n "__fish_tenantry_using_subcommand usage" -l ca -d 'The authorities that the server\'s certificate may be from' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand usage" -l certificate -d 'Your certificate' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand usage" -l key -d 'Its key' -r -F
 complete -c tenantry -n "__fish_tenantry_using_subcommand usage" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -l tenant -d 'This tenant and those that stand in it, like acme or acme/physics' -r
 complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -l job -d 'This job: all its runs, on all nodes' -r
@@ -63,7 +67,11 @@ complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -l until -d 'Up 
 complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -l format -d 'table: units in the header. json and csv: the records, one for each run on each node' -r -f -a "table\t''
 json\t''
 csv\t''"
-complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -l socket -d 'The server\'s socket for readers' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -l socket -d 'The server\'s socket for readers [default: /run/tenantry-server/api.sock]' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -l server -d 'A server on another machine, like `https://meter.example:9747`; several with commas between' -r
+complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -l ca -d 'The authorities that the server\'s certificate may be from' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -l certificate -d 'Your certificate' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -l key -d 'Its key' -r -F
 complete -c tenantry -n "__fish_tenantry_using_subcommand jobs" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l tenant -d 'This tenant and those that stand in it' -r
 complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l user -d 'This user\'s jobs, by name or uid' -r
@@ -71,7 +79,11 @@ complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l interval -d 'S
 complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l format -d 'table; or json and csv, once: the running jobs\' records' -r -f -a "table\t''
 json\t''
 csv\t''"
-complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l socket -d 'The server\'s socket for readers' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l socket -d 'The server\'s socket for readers [default: /run/tenantry-server/api.sock]' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l server -d 'A server on another machine, like `https://meter.example:9747`; several with commas between' -r
+complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l ca -d 'The authorities that the server\'s certificate may be from' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l certificate -d 'Your certificate' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l key -d 'Its key' -r -F
 complete -c tenantry -n "__fish_tenantry_using_subcommand top" -l once -d 'Show it once and end; so also where the output is no terminal'
 complete -c tenantry -n "__fish_tenantry_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -l sacct -d 'Run `sacct`, or read its output from a file: with a header line, times in seconds since 1970' -r -F
@@ -81,7 +93,11 @@ complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -l ticks -d
 complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -l format -d 'table, json, csv' -r -f -a "table\t''
 json\t''
 csv\t''"
-complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -l socket -d 'The server\'s socket for readers' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -l socket -d 'The server\'s socket for readers [default: /run/tenantry-server/api.sock]' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -l server -d 'A server on another machine, like `https://meter.example:9747`; several with commas between' -r
+complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -l ca -d 'The authorities that the server\'s certificate may be from' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -l certificate -d 'Your certificate' -r -F
+complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -l key -d 'Its key' -r -F
 complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -l unexplained -d 'Only differences without a known cause'
 complete -c tenantry -n "__fish_tenantry_using_subcommand reconcile" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tenantry -n "__fish_tenantry_using_subcommand check-config" -l dir -d 'Where tenants.toml stands' -r -F
