@@ -158,7 +158,7 @@ mod tests {
             ("ingest_uids = 0", "server.toml:1:15: "),
             ("ledger = ", "server.toml:1:10: "),
             ("[postgres]\nhosts = []", "server.toml:2:9: "),
-            ("[postgres]\nhosts = [\"postgres://u:secret@h/d\"]", "server.toml:2:10: "),
+            ("[postgres]\nhosts = [\"postgres://u:secret@h/d\"]", "server.toml:2:9: a host is no URL"),
             ("[postgres]\nhosts = [\"h\"]\npassword = \"secret\"", "server.toml:3:1: "),
         ] {
             let said = Config::parse(Path::new("server.toml"), text).unwrap_err().to_string();

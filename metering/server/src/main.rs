@@ -116,7 +116,11 @@ fn main() -> ExitCode {
             fail(&error, EX_CONFIG)
         }
         Err(error @ (run::Error::Ledger(_) | run::Error::Serve(_))) => fail(&error, EX_IOERR),
-        Err(error @ (run::Error::System(_) | run::Error::Task(_))) => fail(&error, EX_OSERR),
+        Err(
+            error @ (run::Error::Network(NetworkError::System(_))
+            | run::Error::System(_)
+            | run::Error::Task(_)),
+        ) => fail(&error, EX_OSERR),
     }
 }
 

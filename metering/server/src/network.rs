@@ -51,6 +51,9 @@ pub enum NetworkError {
         /// The system's word.
         source: io::Error,
     },
+    /// A signal cannot be waited for.
+    #[error("the system refused what the server needs to start")]
+    System(#[source] io::Error),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -7,11 +7,12 @@ use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use tenantry_model::{Clock, ClusterName, SystemClock, describe};
 use tenantry_tls::{Certificate, Kept, Material, Refresh, TlsError, server_config};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::NetworkError;
 use super::doorkeeper::Doorkeeper;
 use crate::stats::Stats;
 
@@ -43,19 +44,22 @@ pub struct Keeper {
     kept: Kept<Door>,
     door: watch::Sender<Arc<Door>>,
     stats: Arc<Stats>,
+    /// Awaited before anybody is told that the server is ready: until then SIGHUP would end it.
+    hangup: Signal,
 }
 
 impl Keeper {
     /// Reads the files for the first time.
     ///
     /// # Errors
-    /// [`TlsError`].
-    pub fn open(settings: &super::Network, stats: Arc<Stats>) -> Result<Self, TlsError> {
+    /// [`NetworkError::Tls`], [`NetworkError::System`].
+    pub fn open(settings: &super::Network, stats: Arc<Stats>) -> Result<Self, NetworkError> {
+        let hangup = signal(SignalKind::hangup()).map_err(NetworkError::System)?;
         let kept = Kept::open(settings.files(), load)?;
         let door = watch::Sender::new(kept.value());
         stats.certificate(&kept.value().own);
         say_cluster(&kept.value().own, &settings.cluster);
-        Ok(Self { kept, door, stats })
+        Ok(Self { kept, door, stats, hangup })
     }
 
     /// The door, as it is from now on.
@@ -65,7 +69,6 @@ impl Keeper {
 
     /// Until told to stop.
     pub async fn run(mut self, stop: CancellationToken) -> std::io::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut until_said = 0_u32;
@@ -73,7 +76,7 @@ impl Keeper {
             let found = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = looks.tick() => self.kept.refresh(),
-                _ = hangup.recv() => self.kept.reload(),
+                _ = self.hangup.recv() => self.kept.reload(),
             };
             match found {
                 Refresh::Same => {}
