@@ -51,10 +51,11 @@ pub fn end(root: &Root, clock: &dyn Clock, records: &JobRecords, group: &GroupPa
     durable::write_json(&records.step(step), &ended).map_err(Error::record("write", records.step(step)))
 }
 
-/// What Slurm has just killed may take a moment to be gone: the extern step's sleeper, most often.
+/// What Slurm has just killed may take a moment to be gone, on a node that is busy more than one: the extern step's
+/// sleeper, most often. Two seconds at most.
 fn wait_for_the_last(root: &Root, group: &GroupPath) -> Result<(), Error> {
     const PAUSE: Duration = Duration::from_millis(5);
-    const LOOKS: usize = 100;
+    const LOOKS: usize = 400;
     let tasks = group.child("user")?;
     for _ in 0..LOOKS {
         if root.is_populated(&tasks)? != Some(true) {
