@@ -18,8 +18,8 @@ help: ## this list
 deps: ## installs what a build and the tests need, from the distribution's packages (as root)
 	tests/deps
 
-build: ## the daemons, the server and the command, optimised (3 min from nothing)
-	cargo build --release --locked -p tenantryd -p tenantry-warden -p tenantry-server -p tenantry
+build: ## the daemons, the server, the command and the drills' load, optimised (6 min from nothing)
+	cargo build --release --locked -p tenantryd -p tenantry-warden -p tenantry-server -p tenantry -p tenantry-load
 
 plugins: ## the plugin, once for each of PLUGIN_VERSIONS (1 min from nothing)
 	@mkdir -p $(PLUGINS)
@@ -93,9 +93,8 @@ crash: ## everything that may happen to a reading on its way to the ledger, on t
 test: ## every test, on three Slurm versions; ends with how many passed, failed and were skipped
 	tests/run
 
-drill-tools:
+drill-tools: build
 	tests/failover/packages
-	cargo build --release --locked -p tenantry-server -p tenantry-load
 
 failover: drill-tools ## PostgreSQL and servers killed and cut off under load; acknowledged blocks compared one by one (3 min)
 	tests/failover/run
