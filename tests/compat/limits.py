@@ -3,6 +3,7 @@
 import json
 import time
 
+import work
 from guest import TENANTS
 from trial import SCOPE, Trial, all_within, begin, end, leaf, tenants_file
 
@@ -61,4 +62,24 @@ def commands(c, g):
     all_within(c, "tenants: the job was never moved", end(g, job), at_least=2)
 
 
-ALL = [Trial("limits change while jobs run", reach), Trial("tenantry tenants", commands)]
+SHARED, ALONE = "PartitionName=main .*", "s/ OverSubscribe=FORCE:4$//"
+
+
+def two_jobs_over_their_tenants_limit(c, g):
+    """Two jobs of a tenant, each within its own limit, are together over the tenant's: the kill falls in that tenant."""
+    g.sh(f"sed -i 's/^{SHARED}/& OverSubscribe=FORCE:4/' /etc/slurm/slurm.conf; systemctl restart slurmctld slurmd; lab-wait-slurm 120")
+    other = work.sbatch(g, "carol", "--mem=100M", "head -c 40M /dev/zero > /dev/shm/mine; for i in $(seq 60); do sleep 0.2; done; wc -c < /dev/shm/mine; echo whole")
+    with tenants_file(g, TENANTS.replace('memory_max = "1GiB"', 'memory_max = "300MiB"')):
+        jobs = [work.sbatch(g, "alice", "--mem=250M", "(head -c 200M /dev/zero; sleep 5) | tail -n 1 | wc -c") for _ in range(2)]
+        work.settle(g)
+    rows = {row["job"]: row["state"] for row in work.sacct(g)}
+    states = sorted(rows[job] for job in jobs)
+    c.check("tenant's limit: Slurm reports a job of the tenant out of memory", "OUT_OF_MEMORY" in states, states)
+    c.equal("tenant's limit: the other tenant's job is whole", (rows[other], g.sh(f"cat /home/carol/out.{other}").split()), ("COMPLETED", [str(40 << 20), "whole"]))
+    kills = {row["job_id"]: row["memory_oom_kills"] for row in g.usage() if row["job_id"] in (*jobs, other)}
+    c.check("tenant's limit: the kills are billed where they fell", kills[other] == 0 and sum(kills[job] for job in jobs) > 0, kills)
+    g.sh(f"sed -i '{ALONE}' /etc/slurm/slurm.conf; systemctl restart slurmctld slurmd; lab-wait-slurm 120")
+
+
+ALL = [Trial("limits change while jobs run", reach), Trial("tenantry tenants", commands),
+       Trial("two jobs over their tenant's limit", two_jobs_over_their_tenants_limit)]
