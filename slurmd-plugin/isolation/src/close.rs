@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use tenantry_cgroup::bpf::{Counters, PINS};
@@ -15,7 +14,7 @@ use tenantry_model::{JobId, NodeName};
 use tenantry_model::{durable, fault};
 
 use crate::records::Plan;
-use crate::{Error, Site, lock, namespace, outbox, residue, scope, steps};
+use crate::{Error, Site, lock, namespace, outbox, residue, scope, settle, steps};
 
 /// How long the last processes may take to die after SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -128,28 +127,15 @@ pub fn groups(paths: &[impl AsRef<Path>]) -> tenantry_cgroup::Result<Vec<GroupPa
     paths.iter().map(GroupPath::new).collect()
 }
 
-/// Kills what is left and reads until nothing moves: a task's last moment may be charged just
-/// after it has left the group.
+/// Kills what is left, and reads what all of it has used.
 fn final_reading(site: &Site, leaf: &GroupPath) -> Result<(Option<Reading>, Quality), Error> {
-    const PAUSE: Duration = Duration::from_millis(1);
-    const READINGS: usize = 20;
     if !site.root.exists(leaf)? {
         return Ok((None, Quality::Gap));
     }
     site.root.kill(leaf, PATIENCE)?;
     // Where nothing is pinned nothing was counted.
     let traffic = Counters::open(PINS.as_ref()).ok().map(Arc::new);
-    let reader = GroupReader::open_with(&site.root, leaf, traffic)?;
-    let mut last = reader.read(site.clock)?;
-    for _ in 0..READINGS {
-        thread::sleep(PAUSE);
-        let next = reader.read(site.clock)?;
-        let settled = next.cpu_usage() == last.cpu_usage();
-        last = next;
-        if settled {
-            break;
-        }
-    }
+    let last = settle::last_reading(&GroupReader::open_with(&site.root, leaf, traffic)?, site.clock)?;
     let quality = if last.cpu_usage().is_some() { Quality::Exact } else { Quality::Gap };
     Ok((Some(last), quality))
 }

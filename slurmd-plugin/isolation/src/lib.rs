@@ -18,6 +18,7 @@ pub mod reconcile;
 mod records;
 mod residue;
 pub mod scope;
+mod settle;
 pub mod siblings;
 mod site;
 pub mod steps;

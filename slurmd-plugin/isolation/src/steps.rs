@@ -12,7 +12,7 @@ use tenantry_model::job::{JobRecords, StepEnd, Steps};
 use tenantry_model::units::Usec;
 use tenantry_model::{Clock, Moment};
 
-use crate::{Error, Site};
+use crate::{Error, Site, settle};
 
 /// The group of a step, from slurmstepd's own in it; `None` where it stands elsewhere.
 #[must_use]
@@ -46,9 +46,30 @@ pub fn begin(records: &JobRecords, group: &GroupPath) -> io::Result<()> {
 /// Where their counters cannot be read, or what they say not be written.
 pub fn end(root: &Root, clock: &dyn Clock, records: &JobRecords, group: &GroupPath) -> Result<(), Error> {
     let Some(step) = name(group) else { return Ok(()) };
+    let steps = records.steps();
+    // No prolog of ours has seen the job.
+    if !while_denied(|| steps.try_exists()).map_err(Error::record("look for", &steps))? {
+        return Ok(());
+    }
     wait_for_the_last(root, group)?;
     let ended = read(root, clock, group, step)?;
-    durable::write_json(&records.step(step), &ended).map_err(Error::record("write", records.step(step)))
+    let file = records.step(step);
+    while_denied(|| durable::write_json(&file, &ended)).map_err(Error::record("write", &file))
+}
+
+/// Tries again what root is denied, for two seconds. The effective user is the whole process's, and
+/// slurmstepd becomes the job's for a moment when another thread of it ends X11 forwarding: in each
+/// extern step, just when the step's end is noted.
+fn while_denied<T>(what: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    const TRIES: usize = 400;
+    for _ in 0..TRIES {
+        match what() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    what()
 }
 
 /// What Slurm has just killed may take a moment to be gone, on a node that is busy more than one: the extern step's
@@ -68,7 +89,7 @@ fn wait_for_the_last(root: &Root, group: &GroupPath) -> Result<(), Error> {
 
 fn read(root: &Root, clock: &dyn Clock, group: &GroupPath, step: &str) -> Result<StepEnd, Error> {
     let tasks = group.child("user")?;
-    let reading = GroupReader::open(root, &tasks)?.read(clock)?;
+    let reading = settle::last_reading(&GroupReader::open(root, &tasks)?, clock)?;
     let ended = Some(reading.at);
     // What still runs would go on using.
     let over = root.is_populated(&tasks)? == Some(false);
@@ -86,7 +107,10 @@ pub fn of_job(site: &Site, records: &JobRecords, leaf: &GroupPath) -> Option<Ste
     let mut steps = Steps { count: 0, cpu_usage_usec: Some(Usec(0)), ends: Vec::new() };
     let mut noted: Vec<StepEnd> = listed
         .flatten()
-        .filter_map(|entry| durable::read_json(&entry.path()).ok().flatten())
+        .map(|entry| entry.path())
+        // What a crash left unfinished is no second end of its step.
+        .filter(|file| file.extension().is_some_and(|kind| kind == "json"))
+        .filter_map(|file| durable::read_json(&file).ok().flatten())
         .map(|end: StepEnd| if end.reading.is_some() { end } else { found(site, leaf, end) })
         .collect();
     noted.sort_by(|a, b| (at(a), &a.step).cmp(&(at(b), &b.step)));
@@ -122,5 +146,22 @@ mod tests {
         let step = "s.scope/tenant_acme/job_7/step_batch";
         assert_eq!(group(&format!("{step}/slurm")), Some(step.to_owned()));
         assert_eq!(group("s.scope/system"), None);
+    }
+
+    #[test]
+    fn what_is_denied_for_a_moment_is_tried_again_and_nothing_else_is() {
+        use std::cell::Cell;
+        let tried = Cell::new(0);
+        let fails_at_first = |kind: io::ErrorKind| {
+            let tried = &tried;
+            move || {
+                tried.set(tried.get() + 1);
+                if tried.get() < 4 { Err(io::Error::from(kind)) } else { Ok(tried.get()) }
+            }
+        };
+        assert_eq!(while_denied(fails_at_first(io::ErrorKind::PermissionDenied)).unwrap(), 4);
+        tried.set(0);
+        let full = while_denied(fails_at_first(io::ErrorKind::StorageFull)).unwrap_err();
+        assert_eq!((full.kind(), tried.get()), (io::ErrorKind::StorageFull, 1));
     }
 }

@@ -59,10 +59,7 @@ pub fn exit(step: &Step<'_>) -> Outcome {
     let (Some(scope), Some(group)) = (scope::of(&own), steps::group_of(&own)) else { return Ok(()) };
     let paths = Paths::default();
     let records = paths.job(scope.as_path(), JobId(step.job_id()?));
-    if records.steps().exists() {
-        steps::end(&Root::open(CGROUPS.as_ref())?, &SystemClock, &records, &group)?;
-    }
-    Ok(())
+    Ok(steps::end(&Root::open(CGROUPS.as_ref())?, &SystemClock, &records, &group)?)
 }
 
 fn refused(reason: &str) -> Failure {

@@ -136,8 +136,10 @@ int slurm_spank_exit(spank_t sp, int ac, char **av)
 		return 0;
 	*end = 0;
 	snprintf(group, sizeof(group), "/sys/fs/cgroup/%s/user", own + 3);
-	for (waited = 0; waited < 100 && value_of(group, "cgroup.events", "populated") == 1; waited++)
+	for (waited = 0; waited < 400 && value_of(group, "cgroup.events", "populated") == 1; waited++)
 		usleep(5000);
+	/* As in the epilog; and long enough for slurmstepd to be the user for a moment, in an extern step, when ours writes. */
+	usleep(20000);
 	snprintf(line, sizeof(line), "{\"job\": %u, \"step\": \"%s\", \"usage_usec\": %lld}\n", job, strrchr(own, '/') + 1,
 		 value_of(group, "cpu.stat", "usage_usec"));
 	say(LOG "steps", line);
