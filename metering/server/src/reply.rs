@@ -245,7 +245,8 @@ impl From<StoreError> for Failure {
 }
 
 /// For paths there are not.
-pub async fn not_found() -> Failure {
+pub async fn not_found(app: State<Arc<App>>, caller: ConnectInfo<Caller>, request: Request) -> Failure {
+    audit_change(&app, &caller, Change::of(&request)).await;
     Failure::new(
         StatusCode::NOT_FOUND,
         "there is no such path here",
@@ -254,12 +255,40 @@ pub async fn not_found() -> Failure {
 }
 
 /// For methods a path does not have.
-pub async fn method_not_allowed() -> Failure {
+pub async fn method_not_allowed(
+    app: State<Arc<App>>,
+    caller: ConnectInfo<Caller>,
+    request: Request,
+) -> Failure {
+    audit_change(&app, &caller, Change::of(&request)).await;
     Failure::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "this path does not take this method",
         "it is GET /v1/usage, and POST /v1/blocks",
     )
+}
+
+/// What somebody would change where nothing can be changed.
+struct Change {
+    correlation_id: String,
+    subject: String,
+}
+
+impl Change {
+    fn of(request: &Request) -> Option<Self> {
+        let CorrelationId(id) = request.extensions().get()?;
+        (!request.method().is_safe()).then(|| Self {
+            correlation_id: id.clone(),
+            subject: format!("{} {}", request.method(), quoted_path(request)),
+        })
+    }
+}
+
+async fn audit_change(app: &App, caller: &Caller, change: Option<Change>) {
+    if let Some(Change { correlation_id, subject }) = change {
+        let detail = format!("{caller} would change what cannot be changed");
+        app.audit(&caller.to_string(), caller.uid(), correlation_id, subject, detail).await;
+    }
 }
 
 #[cfg(test)]

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use rcgen::ExtendedKeyUsagePurpose;
-use tenantry_client::ClientError;
+use tenantry_client::{ClientError, Method};
 
-use crate::site::{Authority, Paper, Site, block, get, paper, send};
+use crate::site::{Authority, Paper, Site, ask, block, get, paper, send};
 
 /// What is wanted with a certificate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Wish {
     Send(&'static str),
     Read(&'static str),
+    /// With a method that a path does not have.
+    Change(Method, &'static str),
 }
 
 /// How a certificate came to be.
@@ -33,7 +35,12 @@ enum End {
     TurnedAway,
     /// The request is refused with 403, and the event names the caller.
     Forbidden,
+    /// There is nothing to change: 404 or 405, and the event names the caller.
+    Unchangeable,
 }
+
+/// Of a door where a stranger stood: he is in the server's figures and fills no ledger.
+const COUNTED: &str = " (counted)";
 
 fn doors() -> Vec<(&'static str, Paper, Origin, Wish, End)> {
     use End::{Counted, Forbidden, TurnedAway};
@@ -123,6 +130,52 @@ fn doors() -> Vec<(&'static str, Paper, Origin, Wish, End)> {
     ]
 }
 
+/// What nobody may change, whoever he is.
+fn changes() -> Vec<(&'static str, Paper, Origin, Wish, End)> {
+    use End::Unchangeable;
+    use Origin::Ours;
+    use Wish::Change;
+    let node = || paper("node/n1");
+    vec![
+        (
+            "a tenant that deletes its usage",
+            paper("tenant/acme"),
+            Ours,
+            Change(Method::DELETE, "/v1/usage"),
+            Unchangeable,
+        ),
+        (
+            "a tenant that posts usage",
+            paper("tenant/acme"),
+            Ours,
+            Change(Method::POST, "/v1/usage"),
+            Unchangeable,
+        ),
+        (
+            "a reader that replaces usage",
+            paper("reader/x"),
+            Ours,
+            Change(Method::PUT, "/v1/usage"),
+            Unchangeable,
+        ),
+        (
+            "a reader that mends usage",
+            paper("reader/x"),
+            Ours,
+            Change(Method::PATCH, "/v1/usage"),
+            Unchangeable,
+        ),
+        (
+            "a node that deletes its blocks",
+            node(),
+            Ours,
+            Change(Method::DELETE, "/v1/blocks/n1"),
+            Unchangeable,
+        ),
+        ("a node that writes an audit event", node(), Ours, Change(Method::POST, "/v1/audit"), Unchangeable),
+    ]
+}
+
 #[tokio::test]
 async fn certificate_doors_are_closed_and_each_refusal_is_written_down_or_counted() {
     let site = Site::start("", "");
@@ -131,7 +184,7 @@ async fn certificate_doors_are_closed_and_each_refusal_is_written_down_or_counte
     // The first look at the files is at once, the next after two seconds.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let mut seen = site.refusals().await.len();
-    for (at, (door, paper, origin, wish, end)) in doors().into_iter().enumerate() {
+    for (at, (door, paper, origin, wish, end)) in doors().into_iter().chain(changes()).enumerate() {
         let pair = match origin {
             Origin::Ours => site.authority.sign(&paper),
             Origin::Another => another.sign(&paper),
@@ -142,6 +195,7 @@ async fn certificate_doors_are_closed_and_each_refusal_is_written_down_or_counte
         let reply = match wish {
             Wish::Send(node) => send(&client, block(node, 1, &[])).await,
             Wish::Read(path) => get(&client, path).await,
+            Wish::Change(method, path) => ask(&client, method, path).await,
         };
         // The refusal is on its way to the caller before it is written down.
         let mut events = site.refusals().await;
@@ -156,9 +210,15 @@ async fn certificate_doors_are_closed_and_each_refusal_is_written_down_or_counte
             events[seen..].iter().map(|event| format!("{} | {}", event.subject, event.detail)).collect();
         seen = events.len();
         match end {
-            End::Forbidden => {
+            End::Forbidden | End::Unchangeable => {
                 let reply = reply.unwrap();
-                assert_eq!(reply.status, 403, "{door}: {}", String::from_utf8_lossy(&reply.body));
+                let status: &[u16] = if end == End::Forbidden { &[403] } else { &[404, 405] };
+                assert!(
+                    status.contains(&reply.status.as_u16()),
+                    "{door}: {} {}",
+                    reply.status,
+                    String::from_utf8_lossy(&reply.body)
+                );
                 assert_eq!(new.len(), 1, "{door}: {new:?}");
                 let name = paper.names.first().map_or("somebody", String::as_str);
                 assert!(new[0].contains(name) || new[0].contains("several"), "{door}: {new:?}");
@@ -176,7 +236,7 @@ async fn certificate_doors_are_closed_and_each_refusal_is_written_down_or_counte
                 assert!(now > counted, "{door} was not counted");
             }
         }
-        println!("ok      doors: {door}");
+        println!("ok      doors: {door}{}", if end == End::Counted { COUNTED } else { "" });
     }
     let report = site.ask_locally("/v1/usage").await;
     assert_eq!(report.body, br#"{"usage":[],"tenants":[],"gaps":[]}"#, "nothing came in");
@@ -236,7 +296,7 @@ async fn without_a_certificate_or_with_an_older_tls_nobody_is_heard() {
             String::from_utf8_lossy(&done.stderr)
         );
         if !heard {
-            println!("ok      doors: {way}");
+            println!("ok      doors: {way}{COUNTED}");
         }
     }
     assert_eq!(site.figure("tenantry_server_connections_refused_total{reason=\"handshake\"}").await, 3);

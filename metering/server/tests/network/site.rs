@@ -278,7 +278,11 @@ pub fn spawn_ready(dir: &Path) -> Child {
 }
 
 pub async fn get(client: &Client, path: &str) -> Result<Reply, ClientError> {
-    client.request(Method::GET, path, &[], Vec::new(), Duration::from_secs(30)).await
+    ask(client, Method::GET, path).await
+}
+
+pub async fn ask(client: &Client, method: Method, path: &str) -> Result<Reply, ClientError> {
+    client.request(method, path, &[], Vec::new(), Duration::from_secs(30)).await
 }
 
 pub async fn send(client: &Client, block: Vec<u8>) -> Result<Reply, ClientError> {
