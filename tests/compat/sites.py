@@ -1,8 +1,11 @@
 """What sites set in Slurm's configuration."""
 
+import json
+import re
+
 import work
 from guest import TENANTS
-from trial import Trial, all_within, begin, billed, configured, end, leaf, ran, restarted, tenants_file, told_and_refused
+from trial import WAIT, Trial, all_within, begin, billed, configured, end, leaf, ran, restarted, tenants_file, told_and_refused
 
 INSIDE = "cat /proc/self/cgroup"
 NAMESPACE = "/var/nsjobs"
@@ -129,6 +132,45 @@ def configless(c, g):
             g.sh(f"mv /root/plugstack.conf /etc/slurm/plugstack.conf; rm {drop_in}; systemctl daemon-reload")
 
 
+def gpus(c, g):
+    """GRES that slurmd constrains: the plugin's devices and Slurm's own hold together, and who has which is in the record."""
+    # No driver stands behind them: what may be opened has no device, what may not be is not permitted.
+    g.sh("for n in 0 1 2 3; do mknod -m 666 /dev/lab$n c 240 $n; done; cp -p /etc/slurm/nodes.conf /root/nodes.conf")
+    g.sh("sed -i '/^NodeName=/s/$/ Gres=gpu:4/' /etc/slurm/nodes.conf; echo 'NodeName=n1 Name=gpu File=/dev/lab[0-3]' > /etc/slurm/gres.conf")
+    look = "for n in 0 1 2 3; do dd if=/dev/lab$n of=/dev/null 2>&1 | grep -o 'not permitted\\|No such device'; done"
+    try:
+        with configured(g, GresTypes="gpu"):
+            first = begin(g, options="--gres=gpu:1 --mem=100M", program=WAIT)
+            work.sbatch(g, "alice", "--gres=gpu:2 --mem=100M", f"{look} > /tmp/looked; {WAIT}")
+            second = first + 1
+            g.until("the second runs", lambda: g.run("test -s /tmp/looked").returncode == 0)
+            allotted = [places(g, job) for job in (first, second)]
+            c.equal("GPUs: Slurm's word for which are whose, and the registration's",
+                    [registered(g, job) for job in (first, second)], allotted)
+            c.equal("GPUs: a job opens its own only", [n for n, said in enumerate(g.sh("cat /tmp/looked").splitlines()) if "such" in said],
+                    allotted[1])
+            g.sh("touch /tmp/go")
+            work.settle(g)
+            rows = [billed(g, job)[0] for job in (first, second)]
+            c.equal("GPUs: billed as allocated", [row["allocated_gpus"] for row in rows], [1, 2])
+            c.equal("GPUs: their time is that of the job (µs)", [row["allocated_gpu_usec"] for row in rows],
+                    [row["elapsed_usec"] * row["allocated_gpus"] for row in rows])
+    finally:
+        g.sh("rm -f /etc/slurm/gres.conf /dev/lab? /tmp/looked; mv /root/nodes.conf /etc/slurm/nodes.conf; systemctl restart slurmctld slurmd")
+        g.until("Slurm answers again", lambda: g.run("sinfo -h -N -o %T").stdout.split() == ["idle"], 60)
+
+
+def places(g, job):
+    """The places of a job's GPUs in the node's GRES, as slurmctld says them: `GRES=gpu:2(IDX:1-2)`."""
+    index = re.search(r"IDX:([0-9,-]+)", g.sh(f"scontrol -d show job {job}"))[1]
+    ends = [part.split("-") for part in index.split(",")]
+    return [place for part in ends for place in range(int(part[0]), int(part[-1]) + 1)]
+
+
+def registered(g, job):
+    return json.loads(g.sh(f"cat /run/tenantry/jobs/n1_slurmstepd.scope/{job}/registration.json"))["allocated_gpus"]
+
+
 def other_slice(c, g):
     """Slurm's scope in a slice of the site's."""
     # As Slurm's manual wants it: slurmd in the slice too, and the old scope stopped.
@@ -153,5 +195,6 @@ ALL = [
     Trial("proctrack/linuxproc", without_cgroups, witnessed=False),
     Trial("without PrologFlags", no_prolog_flags),
     Trial("configless", configless),
+    Trial("gres/gpu", gpus),
     Trial("CgroupSlice", other_slice, since="25.11", lacks="CgroupSlice came with 25.11", witnessed=False),
 ]
