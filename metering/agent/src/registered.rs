@@ -1,10 +1,9 @@
 //! The jobs the plugin has registered on this node.
 
-use std::fs;
 use std::io;
 
 use tenantry_model::durable;
-use tenantry_model::job::{JobRecords, Paths, Registration};
+use tenantry_model::job::{JobRecords, ListedJob, Paths, Registration};
 
 /// A registered job and where its records stand.
 #[derive(Debug)]
@@ -22,26 +21,15 @@ pub struct Registered {
 /// Where the directory of jobs cannot be listed.
 pub fn find(paths: &Paths) -> io::Result<Vec<Registered>> {
     let mut found = Vec::new();
-    for scope in directories(&paths.jobs())? {
-        for dir in directories(&scope)? {
-            let records = JobRecords { dir };
-            match durable::read_json(&records.registration()) {
-                Ok(Some(registration)) => found.push(Registered { records, registration }),
-                // The prolog is about to write it, or the epilog has just removed it.
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::error!(file = %records.registration().display(), %error, "cannot read a registration");
-                }
+    for ListedJob { records, .. } in paths.all_jobs()? {
+        match durable::read_json(&records.registration()) {
+            Ok(Some(registration)) => found.push(Registered { records, registration }),
+            // The prolog is about to write it, or the epilog has just removed it.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(file = %records.registration().display(), %error, "cannot read a registration");
             }
         }
     }
     Ok(found)
-}
-
-fn directories(dir: &std::path::Path) -> io::Result<Vec<std::path::PathBuf>> {
-    match fs::read_dir(dir) {
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
 }

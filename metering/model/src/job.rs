@@ -11,6 +11,9 @@
 //! `<scope>` is the name of slurmd's own scope (`slurmstepd.scope`, `n1_slurmstepd.scope`), which
 //! tells the nodes of several slurmds on one machine apart.
 
+use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -207,6 +210,23 @@ impl Paths {
         JobRecords { dir: self.jobs().join(scope).join(job.to_string()) }
     }
 
+    /// The records of every job that has a directory: registered, or about to be.
+    ///
+    /// # Errors
+    /// Where a directory cannot be listed.
+    pub fn all_jobs(&self) -> io::Result<Vec<ListedJob>> {
+        let mut found = Vec::new();
+        for scope in names(&self.jobs())? {
+            for name in names(&self.jobs().join(&scope))? {
+                if let Some(job) = name.to_str().and_then(|name| name.parse().ok()).map(JobId) {
+                    let records = self.job(Path::new(&scope), job);
+                    found.push(ListedJob { scope: scope.clone(), job, records });
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// The outbox, and the one that takes its place where the disk is full.
     #[must_use]
     pub fn outboxes(&self) -> [PathBuf; 2] {
@@ -218,6 +238,26 @@ impl Paths {
     pub fn last_good_tenants(&self) -> PathBuf {
         self.state.join("tenants.last-good.json")
     }
+}
+
+/// What is in a directory; nothing where there is none.
+fn names(dir: &Path) -> io::Result<Vec<OsString>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", dir.display()))),
+    }
+}
+
+/// A job that has a directory under `/run/tenantry/jobs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedJob {
+    /// The name of its slurmd's scope.
+    pub scope: OsString,
+    /// Slurm's job id.
+    pub job: JobId,
+    /// Its records.
+    pub records: JobRecords,
 }
 
 /// One job's records under `/run/tenantry/jobs`.

@@ -1,9 +1,6 @@
-//! The records under `/run/tenantry/jobs`, listed; and what this crate keeps beside them.
+//! What this crate keeps beside the records under `/run/tenantry/jobs`; and those of one scope.
 
-use std::ffi::OsString;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tenantry_cgroup::{GroupPath, Root, graft};
@@ -68,30 +65,8 @@ pub fn noted(site: &Site, leaf: &GroupPath) -> Option<Registration> {
     serde_json::from_slice(&text).ok()
 }
 
-/// The records of every job that has a directory, registered or about to be, with the name of its scope.
-pub fn all(paths: &Paths) -> Result<Vec<(OsString, JobId, JobRecords)>, Error> {
-    let mut found = Vec::new();
-    for scope in names(&paths.jobs())? {
-        for name in names(&paths.jobs().join(&scope))? {
-            if let Some(job) = name.to_str().and_then(|name| name.parse().ok()).map(JobId) {
-                found.push((scope.clone(), job, paths.job(Path::new(&scope), job)));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Those of one scope.
+/// The records of every job of a scope that has a directory.
 pub fn of_scope(paths: &Paths, scope: &GroupPath) -> Result<Vec<(JobId, JobRecords)>, Error> {
-    let all = all(paths)?.into_iter();
-    Ok(all.filter(|(name, ..)| name == scope.name()).map(|(_, job, records)| (job, records)).collect())
-}
-
-/// What is in a directory; nothing where there is none.
-fn names(dir: &Path) -> Result<Vec<OsString>, Error> {
-    let listed = || fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.file_name())).collect();
-    match listed() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        listed => listed.map_err(Error::record("list", dir)),
-    }
+    let all = paths.all_jobs().map_err(Error::record("list", paths.jobs()))?.into_iter();
+    Ok(all.filter(|listed| listed.scope == scope.name()).map(|listed| (listed.job, listed.records)).collect())
 }

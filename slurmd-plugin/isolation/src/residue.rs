@@ -10,7 +10,7 @@ use tenantry_cgroup::ipc::{self, Kind};
 use tenantry_model::tenants::{self, Leftovers};
 
 use crate::sweep::{Within, sweep};
-use crate::{Error, Site, close, lock, records};
+use crate::{Error, Site, close, lock};
 
 /// Where shared memory has names: tmpfs, and POSIX queues.
 const SHARED_MEMORY: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
@@ -59,9 +59,9 @@ pub fn leave(site: &Site, uid: u32, remove: impl FnOnce() -> Result<(), Error>) 
 /// Whether a user has a registered job on this machine. A record that cannot be read may be his;
 /// one that goes while it is looked for is another job's that ends.
 fn has_jobs(site: &Site, uid: u32) -> bool {
-    let Ok(all) = records::all(&site.paths) else { return true };
-    all.iter().any(|(_, _, records)| {
-        close::registration(records).map_or(true, |job| job.is_some_and(|job| job.uid == uid))
+    let Ok(all) = site.paths.all_jobs() else { return true };
+    all.iter().any(|listed| {
+        close::registration(&listed.records).map_or(true, |job| job.is_some_and(|job| job.uid == uid))
     })
 }
 
