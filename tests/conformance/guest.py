@@ -86,8 +86,8 @@ class Guest:
         for user, account in ACCOUNTS.items():
             self.sh(f"sacctmgr -iQ add account {account}; sacctmgr -iQ add user {user} account={account}")
 
-    def install(self):
-        """What an admin does: the files, the tenants, the services, slurmd anew."""
+    def install(self, around=()):
+        """What an admin does: the files, the tenants, what stands around (surroundings.py), the services, slurmd anew."""
         stage = self.share() / "stage"
         make = ["make", "-s", "-C", str(ROOT), "install", f"DESTDIR={stage}", f"SLURM={self.slurm}"]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
@@ -96,8 +96,10 @@ class Guest:
                 " && chmod 666 /var/log/oracle/*")
         self.write("/etc/tenantry/tenants.toml", TENANTS)
         self.write("/etc/tenantry/tenantryd.toml", "sample_interval_ms = 1000\nblock_interval_ms = 2000\n")
-        self.sh("systemd-sysusers && systemd-tmpfiles --create /usr/lib/tmpfiles.d/tenantry.conf && systemctl daemon-reload"
-                " && systemctl enable -q --now tenantry-server tenantryd.socket tenantryd tenantry-warden")
+        self.sh("systemd-sysusers && systemd-tmpfiles --create /usr/lib/tmpfiles.d/tenantry.conf && systemctl daemon-reload")
+        for set_up in around:
+            set_up(self)
+        self.sh("systemctl enable -q --now tenantry-server tenantryd.socket tenantryd tenantry-warden")
         self.restart_slurmd()
 
     def build_oracle(self, stage):

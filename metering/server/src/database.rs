@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tenantry_model::{Clock, SystemClock};
-use tenantry_store::postgres::{self, Login, PostgresSettings};
+use tenantry_store::postgres::{self, ClientCertificate, Login, PostgresSettings};
 use tenantry_store::{Ledger, StoreError};
 
 use crate::config::Config;
@@ -14,16 +14,27 @@ use crate::run::Error;
 #[derive(Debug, Args)]
 pub struct Owner {
     /// The role that owns the ledger's tables
-    #[arg(long, value_name = "ROLE", default_value = "meter_owner")]
-    owner: String,
+    #[arg(long = "owner", value_name = "ROLE", default_value = "meter_owner")]
+    role: String,
     /// The file that its password is in; without one it proves itself another way
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Its certificate, where the database asks for one
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    certificate_file: Option<PathBuf>,
+    /// The certificate's key
+    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    key_file: Option<PathBuf>,
 }
 
 impl Owner {
     fn login(&self) -> Login {
-        Login { role: self.owner.clone(), password_file: self.password_file.clone() }
+        let certificate = self.certificate_file.clone().zip(self.key_file.clone());
+        Login {
+            role: self.role.clone(),
+            password_file: self.password_file.clone(),
+            certificate: certificate.map(|(file, key_file)| ClientCertificate { file, key_file }),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{AuditEvent, PublicKey, SentBlock, StoreError};
 
 pub use migrate::migrate;
 pub use moved::{Moved, move_from};
-pub use settings::{Host, Login, PostgresSettings, Standby, Tls};
+pub use settings::{ClientCertificate, Host, Login, PostgresSettings, Standby, Tls};
 
 use primary::{Primary, Purpose};
 

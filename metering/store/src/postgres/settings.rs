@@ -30,16 +30,22 @@ pub struct PostgresSettings {
     /// Its password's file.
     #[serde(default)]
     pub writer_password_file: Option<PathBuf>,
+    /// Its certificate, where the database asks for one.
+    #[serde(default)]
+    pub writer_certificate: Option<ClientCertificate>,
     /// The role that reads.
     #[serde(default = "reader")]
     pub reader: String,
     /// Its password's file.
     #[serde(default)]
     pub reader_password_file: Option<PathBuf>,
+    /// Its certificate, where the database asks for one.
+    #[serde(default)]
+    pub reader_certificate: Option<ClientCertificate>,
     /// How the servers prove who they are.
     #[serde(default)]
     pub tls: Tls,
-    /// Whom to believe; without it, whom this system believes.
+    /// Whom to believe beside those whom this system believes.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// Whether a block is acknowledged without a synchronous standby.
@@ -81,6 +87,16 @@ fn writers() -> u32 {
     8
 }
 
+/// What a role shows beside its password, or in its place: `hostssl ... clientcert=verify-full`, or `cert`, in `pg_hba.conf`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificate {
+    /// The certificate for the role's name, and those of the authorities between.
+    pub file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+}
+
 /// How the servers prove who they are. On a Unix socket nothing is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -88,8 +104,6 @@ pub enum Tls {
     /// By a certificate of a known authority for the host's name.
     #[default]
     VerifyFull,
-    /// By a certificate of a known authority for any name.
-    VerifyCa,
     /// Not at all: for a network that nobody else is on.
     Off,
 }
@@ -172,15 +186,25 @@ pub struct Login {
     pub role: String,
     /// Its password's file; without one it has another way to prove itself.
     pub password_file: Option<PathBuf>,
+    /// Its certificate, where the database asks for one.
+    pub certificate: Option<ClientCertificate>,
 }
 
 impl PostgresSettings {
     pub(crate) fn as_writer(&self) -> Login {
-        Login { role: self.writer.clone(), password_file: self.writer_password_file.clone() }
+        Login {
+            role: self.writer.clone(),
+            password_file: self.writer_password_file.clone(),
+            certificate: self.writer_certificate.clone(),
+        }
     }
 
     pub(crate) fn as_reader(&self) -> Login {
-        Login { role: self.reader.clone(), password_file: self.reader_password_file.clone() }
+        Login {
+            role: self.reader.clone(),
+            password_file: self.reader_password_file.clone(),
+            certificate: self.reader_certificate.clone(),
+        }
     }
 
     pub(crate) fn patience(&self) -> Duration {
@@ -196,13 +220,15 @@ impl PostgresSettings {
         options = match host {
             Host::Tcp(name, port) => options.host(name).port(*port).ssl_mode(match self.tls {
                 Tls::VerifyFull => PgSslMode::VerifyFull,
-                Tls::VerifyCa => PgSslMode::VerifyCa,
                 Tls::Off => PgSslMode::Disable,
             }),
             Host::Unix(directory, port) => options.socket(directory).port(*port).ssl_mode(PgSslMode::Disable),
         };
         if let Some(file) = &self.ca_file {
             options = options.ssl_root_cert(file);
+        }
+        if let Some(ClientCertificate { file, key_file }) = &login.certificate {
+            options = options.ssl_client_cert(file).ssl_client_key(key_file);
         }
         if let Some(path) = &login.password_file {
             let password = fs::read_to_string(path)

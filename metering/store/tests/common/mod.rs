@@ -173,15 +173,17 @@ impl Database {
             database: name,
             writer: "meter_writer".into(),
             writer_password_file: file.clone(),
+            writer_certificate: None,
             reader: "billing_reader".into(),
             reader_password_file: file.clone(),
+            reader_certificate: None,
             tls: Tls::Off,
             ca_file: None,
             standby: Standby::Required,
             acknowledge_timeout_ms: 10_000,
             writers: 4,
         };
-        let owner = Login { role: "meter_owner".into(), password_file: file };
+        let owner = Login { role: "meter_owner".into(), password_file: file, certificate: None };
         let cluster = Cluster { hosts: cluster.hosts.clone(), password: cluster.password.clone() };
         Self { settings, owner, cluster, _password: password }
     }
