@@ -20,9 +20,9 @@ guest_install() {
   uris=$(apt-get "${APT[@]}" -o "Dir::Cache::archives=$kept/none" --print-uris install "$@")
   quietly "$log" "downloading $* for $suite" apt-get "${APT[@]}" --download-only install "$@"
   # 'URI' FILE SIZE HASH
-  for file in $(awk '{ print $2 }' <<<"$uris"); do
+  while read -r _ file _; do
     ln -f "$kept/cache/archives/$file" "$share/packages/" 2>/dev/null || cp "$kept/cache/archives/$file" "$share/packages/"
-  done
+  done <<<"$uris"
   exec {lock}>&-
   guest_run "$name" "DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 dpkg --force-unsafe-io -i /host/packages/*.deb" >"$log" 2>&1 ||
     { tail -n 40 "$log" >&2; return 1; }
