@@ -63,7 +63,7 @@ install: ## what build and plugins made, into DESTDIR, for the Slurm of SLURM=YY
 lab: ## builds and caches the lab: a kernel, and an image for each Slurm (7 min from nothing)
 	tests/lab/lab all
 
-demo: ## real jobs of two tenants on a real Slurm, billed and compared with the kernel (2 min; 20 from nothing); LEDGER=postgres, WAY=network
+demo: ## real jobs of two tenants on a real Slurm, billed and compared with the kernel (2 min; 20 from nothing); LEDGER=postgres|moved, WAY=network
 	tests/demo $(if $(LEDGER),--ledger $(LEDGER)) $(if $(WAY),--way $(WAY))
 
 unit: ## unit, property, interface and golden tests (3 min from nothing)

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 
+import work
 from guest import LAB, ROOT, Failed
 
 SERVER_TOML = "/etc/tenantry/server.toml"
@@ -62,9 +63,17 @@ def postgres(guest):
         **{f"{key}_password_file": f'"/etc/tenantry/{role}.password"' for key, role in (("writer", ROLES[1]), ("reader", ROLES[2]))},
         **{f"{key}_certificate": f'{{ file = "/etc/tenantry/{role}.pem", key_file = "/etc/tenantry/{role}.key" }}'
            for key, role in (("writer", ROLES[1]), ("reader", ROLES[2]))}}.items()))
-    guest.sh("tenantry-server migrate --password-file /etc/tenantry/meter_owner.password"
-             " --certificate-file /etc/tenantry/meter_owner.pem --key-file /etc/tenantry/meter_owner.key")
+    as_owner(guest, "migrate")
     drop_in(guest, "server-network.conf", "tenantry-server")
+
+
+def as_owner(guest, action):
+    """One of the database's own commands; what it said."""
+    own = "/etc/tenantry/meter_owner"
+    done = guest.run(f"tenantry-server {action} --password-file {own}.password --certificate-file {own}.pem --key-file {own}.key")
+    if done.returncode:
+        raise Failed(f"tenantry-server {action}: {done.stderr}")
+    return done.stderr
 
 
 def network(guest):
@@ -121,10 +130,15 @@ def bill_is_in_postgres(c, guest, usage):
     roles = sorted(map(tuple, json.loads(said or "[]") or []))
     c.equal("the server is connected by TLS, with the roles' certificates", roles,
             [(role, True, f"/CN={role}") for role in ("billing_reader", "meter_writer")])
+    c.equal("tenantry-server runs under systemd with the drop-in", guest.sh("systemctl show -P PrivateNetwork tenantry-server").split(), ["no"])
+
+
+def no_embedded_ledger(c, guest, _):
+    """The settings name a database, and nothing was written beside it."""
     c.check("no embedded ledger was made", guest.run("test -e /var/lib/tenantry-server/ledger.sqlite").returncode != 0)
 
 
-def bill_came_over_tls(c, guest, usage):
+def bill_came_over_tls(c, guest, _):
     """The server's own count of connections, and the bill as a reader of another machine gets it."""
     place = guest.run("ss -Hxn | grep -c ingest.sock").stdout.strip()
     c.equal("nobody is connected to the server's socket for blocks", place, "0")
@@ -132,8 +146,31 @@ def bill_came_over_tls(c, guest, usage):
     options = client("reader-billing").replace("server_url = ", "--server ").replace(" = ", " ")
     options = " ".join(f"--{word}" if word in ("ca", "certificate", "key") else word for word in options.split())
     far = json.loads(guest.sh(f"tenantry usage --format json {options}"))["usage"]
-    c.equal("a reader's certificate gets the same bill over TLS", far, usage)
+    c.equal("a reader's certificate gets the same bill over TLS as root over the socket", far, guest.usage())
     refused = guest.run(f"tenantry usage --format json {options.replace('reader-billing', 'node-n1')}")
     c.check("a node's certificate reads nothing", refused.returncode != 0 and "may not read usage" in refused.stderr, refused.stdout + refused.stderr)
     c.equal("tenantryd and tenantry-server run under systemd with their drop-ins",
             guest.sh("systemctl show -P PrivateNetwork tenantryd tenantry-server").split(), ["no", "no"])
+
+
+def bill_moves_to_postgres(c, guest, usage):
+    """The embedded ledger with the bill moves into PostgreSQL by the command; the bill is the same there, and the next job comes to it."""
+    ledger = "/var/lib/tenantry-server/ledger.sqlite"
+    guest.sh("systemctl stop tenantry-server")
+    before = guest.sh(f"sha256sum {ledger}*")
+    postgres(guest)
+    said = as_owner(guest, "migrate-to-postgres")
+    c.check("migrate-to-postgres moves it, the same to the byte", "the same to the byte" in said, said)
+    again = as_owner(guest, "migrate-to-postgres")
+    c.check("done again it finds nothing to move", "the same to the byte" in again and "moving" not in again, again)
+    c.equal("the file is as it was", guest.sh(f"sha256sum {ledger}*"), before)
+    guest.sh("systemctl start tenantry-server")
+    c.equal("the bill is the same", guest.usage(), usage)
+    bill_is_in_postgres(c, guest, usage)
+    job = work.sbatch(guest, "alice", "", work.BURN.format(1) + "; true")
+    work.settle(guest)
+    def billed():
+        return [row for row in guest.usage("--job", str(job)) if row["state"] == "final"]
+    row = guest.until(f"job {job} is billed", billed, 60)[0]
+    seen = next(seen for seen in work.oracle(guest, "epilog") if seen["job"] == job)
+    c.equal("the next job is billed there, as the kernel says", (row["quality"], row["cpu_usage_usec"]), ("exact", seen["usage_usec"]))
