@@ -31,6 +31,9 @@ _tenantry() {
             tenantry,plugin)
                 cmd="tenantry__subcmd__plugin"
                 ;;
+            tenantry,quickstart)
+                cmd="tenantry__subcmd__quickstart"
+                ;;
             tenantry,reconcile)
                 cmd="tenantry__subcmd__reconcile"
                 ;;
@@ -60,6 +63,9 @@ _tenantry() {
                 ;;
             tenantry__subcmd__help,plugin)
                 cmd="tenantry__subcmd__help__subcmd__plugin"
+                ;;
+            tenantry__subcmd__help,quickstart)
+                cmd="tenantry__subcmd__help__subcmd__quickstart"
                 ;;
             tenantry__subcmd__help,reconcile)
                 cmd="tenantry__subcmd__help__subcmd__reconcile"
@@ -209,7 +215,7 @@ _tenantry() {
 
     case "${cmd}" in
         tenantry)
-            opts="-h -V --help --version usage jobs top reconcile check-config tenants doctor plugin spool help"
+            opts="-h -V --help --version usage jobs top reconcile check-config tenants doctor plugin quickstart spool help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -271,7 +277,7 @@ _tenantry() {
             return 0
             ;;
         tenantry__subcmd__help)
-            opts="usage jobs top reconcile check-config tenants doctor plugin spool help"
+            opts="usage jobs top reconcile check-config tenants doctor plugin quickstart spool help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -385,6 +391,20 @@ _tenantry() {
         tenantry__subcmd__help__subcmd__plugin__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tenantry__subcmd__help__subcmd__quickstart)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -773,6 +793,28 @@ _tenantry() {
                 return 0
             fi
             case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tenantry__subcmd__quickstart)
+            opts="-h --yes --user --no-job --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

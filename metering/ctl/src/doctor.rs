@@ -4,16 +4,16 @@
 //! machine (files, commands) --gather--> Facts --checks (pure)--> Findings --render--> text, JSON
 //! ```
 
-mod checks;
+pub(crate) mod checks;
 mod conf;
 pub(crate) mod elf;
-mod facts;
-mod finding;
-mod gather;
+pub(crate) mod facts;
+pub(crate) mod finding;
+pub(crate) mod gather;
 pub(crate) mod machine;
 mod mounts;
 mod pam;
-mod plugstack;
+pub(crate) mod plugstack;
 mod render;
 mod slurm;
 

@@ -68,6 +68,14 @@ pub enum Error {
     /// What was asked changes what Slurm loads.
     #[error("only root may choose the plugin that Slurm loads: run it as root")]
     PluginNotRoot,
+    /// What was asked changes the node.
+    #[error("only root may look at and change all that a first day needs: run it as root")]
+    QuickstartNotRoot,
+    /// Nobody would pay for the job.
+    #[error(
+        "{0} is no user of both this machine and Slurm (sacctmgr list association), or is root: name another"
+    )]
+    NoPayer(String),
     /// The line for plugstack.conf could not be written.
     #[error("cannot write {}; Slurm loads what it loaded before: `tenantry plugin status`", file.display())]
     PluginLine {

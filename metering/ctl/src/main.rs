@@ -12,6 +12,7 @@ mod jobs;
 mod period;
 mod plot;
 mod plugin;
+mod quickstart;
 mod reconcile;
 mod server;
 mod spool;
@@ -57,6 +58,7 @@ enum Command {
     Tenants(tenants::Args),
     Doctor(doctor::Args),
     Plugin(plugin::Args),
+    Quickstart(quickstart::Args),
     Spool(spool::Args),
 }
 
@@ -65,7 +67,8 @@ fn code(error: &Error) -> u8 {
         Error::Client(ClientError::Refused(_))
         | Error::Refused { status: 401 | 403, .. }
         | Error::NotRoot
-        | Error::PluginNotRoot => EX_NOPERM,
+        | Error::PluginNotRoot
+        | Error::QuickstartNotRoot => EX_NOPERM,
         Error::Client(error) if error.is_answer() => EX_PROTOCOL,
         Error::Client(_)
         | Error::Refused { status: 503, .. }
@@ -78,7 +81,7 @@ fn code(error: &Error) -> u8 {
         | Error::Sacct(_) => EX_DATAERR,
         Error::Refused { .. } | Error::Answer(_) => EX_PROTOCOL,
         Error::Config(_) | Error::ConfigAlreadySaid | Error::Server(_) | Error::Tls(_) => EX_CONFIG,
-        Error::NoTenant(_) | Error::NoSuchTime | Error::EmptyPeriod => EX_USAGE,
+        Error::NoTenant(_) | Error::NoPayer(_) | Error::NoSuchTime | Error::EmptyPeriod => EX_USAGE,
         Error::Cgroup(_) | Error::Isolation(_) | Error::NotApplied | Error::System(_) => EX_OSERR,
         Error::Differs | Error::Unexplained => EX_DIFFERS,
         Error::Output(_) | Error::Spool(_) | Error::PluginLine { .. } => EX_IOERR,
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         Command::Tenants(args) => tenants::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::run(&args),
         Command::Plugin(args) => plugin::run(&args),
+        Command::Quickstart(args) => quickstart::run(&args),
         Command::Spool(args) => spool::run(&args).map(|()| ExitCode::SUCCESS),
     };
     match done {

@@ -22,13 +22,13 @@ use serde_json::json;
 
 use crate::EX_UNAVAILABLE;
 use crate::error::Error;
-use choice::{Choice, When};
+pub use choice::{Build, Choice, Found, Reason, When, choose};
 use line::Line;
 
 /// Where the builds are, one for each Slurm.
 const BUILDS: &str = "/usr/lib/tenantry";
 /// What the packages' file in plugstack.conf.d includes.
-const LINE: &str = "/var/lib/tenantry-plugin/plugstack.conf";
+pub const LINE: &str = "/var/lib/tenantry-plugin/plugstack.conf";
 
 /// Choose the build of the SPANK plugin that Slurm loads on this machine
 ///
@@ -89,6 +89,19 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     }
 }
 
+/// What there is to choose from, for the slurmd that is named.
+pub async fn found(slurmd: &Path) -> Found {
+    look::found(slurmd, Path::new(BUILDS), line::read(Path::new(LINE)).is_on()).await
+}
+
+/// Why Slurm loads no plugin; `None`: it loads one.
+pub fn why_off() -> Option<String> {
+    match line::read(Path::new(LINE)) {
+        Line::On(_) => None,
+        Line::Off(reason) => Some(reason),
+    }
+}
+
 fn as_root() -> Result<(), Error> {
     if geteuid().is_root() { Ok(()) } else { Err(Error::PluginNotRoot) }
 }
@@ -97,8 +110,8 @@ fn select(slurmd: &Path, when: When, out: &mut impl Write) -> Result<ExitCode, E
     let file = Path::new(LINE);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::System)?;
-    let found = runtime.block_on(look::found(slurmd, Path::new(BUILDS), line::read(file).is_on()));
-    let choice = choice::choose(&found, when);
+    let found = runtime.block_on(found(slurmd));
+    let choice = choose(&found, when);
     let line = match &choice {
         Choice::Load(build) => Line::On(build.clone()),
         Choice::Wait(_) => return Ok(writeln!(out, "{choice}").map(|()| ExitCode::SUCCESS)?),

@@ -13,7 +13,7 @@ const SOCKET: &str = "/run/tenantry-server/api.sock";
 
 /// On this machine the server's socket is asked. Over the network it takes a reader's or a tenant's certificate:
 /// by these options, or by `server_url`, `ca`, `certificate` and `key` in /etc/tenantry/client.toml.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct Way {
     /// The server's socket for readers [default: /run/tenantry-server/api.sock]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["server", "ca", "certificate", "key"])]

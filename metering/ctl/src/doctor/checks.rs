@@ -46,4 +46,4 @@ fn all() -> impl Iterator<Item = &'static Check> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -26,6 +26,8 @@ pub struct Plugstack {
     pub file: PathBuf,
     /// In the order Slurm calls them.
     pub plugins: Vec<Plugin>,
+    /// Every file that was read beside it.
+    pub included: Vec<PathBuf>,
     /// What Slurm would not understand either.
     pub problems: Vec<Problem>,
 }
@@ -69,7 +71,10 @@ impl Plugstack {
         let pattern = from.parent().unwrap_or(Path::new("/")).join(pattern);
         for file in files.glob(&pattern) {
             match files.read(&file) {
-                Seen::Is(text) => self.add(files, &file, &text, depth.saturating_add(1)),
+                Seen::Is(text) => {
+                    self.included.push(file.clone());
+                    self.add(files, &file, &text, depth.saturating_add(1));
+                }
                 Seen::Absent => {}
                 Seen::Unseen(reason) => {
                     self.problems.push(Problem { place: place.clone(), what: format!("not seen: {reason}") });

@@ -28,9 +28,9 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "plugstack",
         subject: "plugstack.conf",
-        wanted: "one line that loads spank_tenantry.so, and no line that Slurm ignores",
+        wanted: "one line that loads the plugin, and no line that Slurm ignores",
         why: "without the plugin no job has a tenant; with it twice each hook runs twice",
-        fix: "with the packages: `tenantry plugin status` says why it is off; else write `required /usr/lib/tenantry/spank_tenantry.so` in a file that plugstack.conf includes, as packaging/plugstack.conf.d/tenantry.conf does, then restart slurmd",
+        fix: "`tenantry plugin status` says why it is off, and `tenantry quickstart` what is missing; plugstack.conf must include plugstack.conf.d/*.conf, or /var/lib/tenantry-plugin/plugstack.conf itself",
         look: line,
     },
     Check {
@@ -54,7 +54,7 @@ pub const CHECKS: &[Check] = &[
         subject: "the plugin's file",
         wanted: "there, root's, and writable by root only, as is its directory",
         why: "it runs as root in slurmd's prolog: whoever may write it is root; where it is missing neither slurmd nor srun and sbatch start",
-        fix: "make install SLURM=YY.MM; chown root:root and chmod go-w the file and its directory",
+        fix: "install the package or `make install` again; chown root:root and chmod go-w the file and its directory",
         look: file,
     },
     Check {
@@ -62,7 +62,7 @@ pub const CHECKS: &[Check] = &[
         subject: "the Slurm the plugin was built for",
         wanted: "the major.minor of `slurmd -V`",
         why: "Slurm loads a plugin of no other version: with `required` neither slurmd nor srun and sbatch start",
-        fix: "make plugins PLUGIN_VERSIONS=YY.MM && make install SLURM=YY.MM",
+        fix: "tenantry plugin select, which says what to install where no build fits",
         look: version,
     },
     Check {
@@ -98,7 +98,7 @@ fn line(facts: &Facts) -> Vec<Verdict> {
     let mut verdicts: Vec<_> = stack.problems.iter().map(problem).collect();
     let lines: Vec<_> = ours(facts).collect();
     verdicts.push(match lines.as_slice() {
-        [] => error("no line loads spank_tenantry.so").at(at),
+        [] => error("no line loads the plugin").at(at),
         [one] => ok(format!("loads {}", one.path.display())).at(one.place.clone()),
         [.., again] => error(format!("loaded {} times", lines.len()))
             .fix("keep one of the lines")
@@ -146,10 +146,7 @@ fn version(facts: &Facts) -> Vec<Verdict> {
             (Seen::Is(None), _) => error("it is no Slurm plugin").at(at),
             (Seen::Is(Some(built)), Seen::Is(slurm)) if built == slurm => ok(built.to_string()).at(at),
             (Seen::Is(Some(built)), Seen::Is(slurm)) => {
-                let fix = format!(
-                    "make plugins PLUGIN_VERSIONS={slurm} && make install SLURM={slurm}, then restart slurmd"
-                );
-                error(format!("built for {built}, and this is Slurm {slurm}")).fix(fix).at(at)
+                error(format!("built for {built}, and this is Slurm {slurm}")).at(at)
             }
             (Seen::Is(Some(built)), _) => {
                 unseen(facts.uid, &format!("built for {built}; Slurm's version is unknown"))

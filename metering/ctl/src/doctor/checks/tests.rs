@@ -22,7 +22,7 @@ use crate::doctor::machine::{FileFacts, Machine, Seen, Space};
 use crate::doctor::pam::Rule;
 
 /// What a good site's files say.
-fn good() -> Facts {
+pub(crate) fn good() -> Facts {
     let site = Site::new("good");
     let machine = Machine::recorded(site.root().to_owned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
