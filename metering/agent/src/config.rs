@@ -187,8 +187,21 @@ fn host_name() -> NodeName {
 }
 
 #[cfg(test)]
+#[path = "../../model/tests/support/settings_page.rs"]
+mod settings_page;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_settings_page_has_every_key_and_its_default() {
+        let refusal = load("no-such-key = 1").unwrap_err().to_string();
+        let default = format!("{:?}", Config::default());
+        settings_page::holds("tenantryd.toml", &refusal, |text| {
+            load(text).is_ok_and(|config| format!("{config:?}") == default)
+        });
+    }
 
     fn load(text: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();

@@ -194,8 +194,18 @@ impl fmt::Display for Urls {
 }
 
 #[cfg(test)]
+#[path = "../../model/tests/support/settings_page.rs"]
+mod settings_page;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_settings_page_has_every_key() {
+        let refusal = toml::from_str::<Settings>("no-such-key = 1").unwrap_err().to_string();
+        settings_page::holds("client.toml", &refusal, |_| false);
+    }
 
     #[test]
     fn an_address_is_a_host_and_a_port() {

@@ -129,8 +129,27 @@ impl fmt::Display for Config {
 }
 
 #[cfg(test)]
+#[path = "../../model/tests/support/settings_page.rs"]
+mod settings_page;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_settings_page_has_every_key_and_its_default() {
+        let postgres = "[postgres]\nhosts = ['h']\n";
+        let network =
+            "[network]\nlisten = ['127.0.0.1:1']\ncluster = 'c'\nca = '/c'\ncertificate = '/d'\nkey = '/k'\n";
+        for (section, table) in
+            [("server.toml", ""), ("server.toml, [postgres]", postgres), ("server.toml, [network]", network)]
+        {
+            let parse = |line: &str| Config::parse(Path::new("server.toml"), &format!("{table}{line}\n"));
+            let refusal = parse("no-such-key = 1").unwrap_err().problem;
+            let default = parse("").unwrap();
+            settings_page::holds(section, &refusal, |line| parse(line).as_ref() == Ok(&default));
+        }
+    }
 
     #[test]
     fn an_empty_file_is_the_defaults() {
