@@ -10,7 +10,11 @@ DESTDIR ?=
 prefix ?= /usr
 PLUGINS := target/plugins
 
-.PHONY: help postgres doors reconcile sacct deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon drill-tools failover failover-patroni bench-ingest packages install-test hardening
+# What is built carries no path of the machine that built it: `make reproducible` holds it to that.
+export REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --remap-path-prefix=$(CURDIR)=/tenantry
+build plugins fault-plugins fault-daemon: export RUSTFLAGS := $(REMAP)
+
+.PHONY: help postgres doors reconcile sacct deps build plugins fault-plugins install lint unit test demo conformance lab escape bench bench-start bench-sampler bench-storage prometheus compat neighbour stress crash fault-daemon drill-tools failover failover-patroni bench-ingest packages sign reproducible install-test quickstart-test hardening
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -43,15 +47,16 @@ fault-daemon: ## tenantryd that dies between two steps on demand, for the tests 
 	install -m 0755 target/release/tenantryd target/fault/tenantryd
 	cargo build --release --locked -p tenantryd
 
-install: ## what build and plugins made, into DESTDIR, for the Slurm of SLURM=YY.MM
+install: ## what build and plugins made, into DESTDIR; the plugin is off until slurmd starts and `tenantry plugin` finds it fit
 	install -d -m 0755 $(DESTDIR)$(prefix)/{bin,sbin,lib/tenantry,lib/systemd/system,lib/sysusers.d,lib/tmpfiles.d}
-	install -d -m 0755 $(DESTDIR)/etc/tenantry $(DESTDIR)/etc/slurm/plugstack.conf.d
+	install -d -m 0755 $(DESTDIR)/etc/tenantry $(DESTDIR)/etc/slurm/plugstack.conf.d $(DESTDIR)/var/lib/tenantry-plugin
 	install -m 0755 target/release/tenantry $(DESTDIR)$(prefix)/bin/
 	install -m 0755 target/release/{tenantryd,tenantry-warden,tenantry-server} $(DESTDIR)$(prefix)/sbin/
 	install -m 0755 $(PLUGINS)/spank_tenantry-*.so $(DESTDIR)$(prefix)/lib/tenantry/
-	ln -sf spank_tenantry-$(SLURM).so $(DESTDIR)$(prefix)/lib/tenantry/spank_tenantry.so
 	install -m 0755 packaging/slurm/tenantry-prolog $(DESTDIR)$(prefix)/lib/tenantry/
 	install -m 0644 packaging/systemd/*.{service,socket} $(DESTDIR)$(prefix)/lib/systemd/system/
+	install -D -m 0644 -t $(DESTDIR)$(prefix)/lib/systemd/system/slurmd.service.d packaging/slurmd.service.d/tenantry.conf
+	install -D -m 0644 -t $(DESTDIR)$(prefix)/lib/systemd/system/slurmd@.service.d packaging/slurmd.service.d/tenantry.conf
 	install -D -m 0644 -t $(DESTDIR)$(prefix)/share/tenantry/systemd packaging/systemd/network/*.conf
 	install -m 0644 packaging/sysusers.d/tenantry.conf $(DESTDIR)$(prefix)/lib/sysusers.d/
 	install -m 0644 packaging/tmpfiles.d/tenantry.conf $(DESTDIR)$(prefix)/lib/tmpfiles.d/
@@ -59,6 +64,7 @@ install: ## what build and plugins made, into DESTDIR, for the Slurm of SLURM=YY
 	  [ -e $(DESTDIR)/etc/tenantry/$${file##*/} ] || install -m 0644 $$file $(DESTDIR)/etc/tenantry/; \
 	done
 	install -m 0644 packaging/plugstack.conf.d/tenantry.conf $(DESTDIR)/etc/slurm/plugstack.conf.d/
+	[ -e $(DESTDIR)/var/lib/tenantry-plugin/plugstack.conf ] || install -m 0644 /dev/null $(DESTDIR)/var/lib/tenantry-plugin/plugstack.conf
 
 lab: ## builds and caches the lab: a kernel, and an image for each Slurm (7 min from nothing)
 	tests/lab/lab all
@@ -136,8 +142,17 @@ stress: ## 500 short jobs at once: nothing left, each billed once, no complaint;
 packages: build plugins ## DEBs and RPMs with checksums, licences and parts lists, into target/packages (1 min; 10 the first time)
 	packaging/build
 
+sign: ## signs target/packages with the site's key: KEY=FINGERPRINT, of gpg's secret keys
+	packaging/sign $(KEY)
+
+reproducible: ## the packages built a second time from nothing, at another path: every byte must be the same (10 min)
+	tests/packages/reproducible
+
 install-test: ## what an admin does with the DEBs, on three Slurm versions: install, upgrade beside jobs, remove, purge (15 min)
 	tests/install/run
+
+quickstart-test: ## the commands of docs/quickstart.md as they stand there, on the Slurm of SLURM=YY.MM (1 min)
+	tests/quickstart/run --slurm $(SLURM)
 
 hardening: ## what systemd-analyze says of each unit, against what it must stay below
 	tests/hardening/run

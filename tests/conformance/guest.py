@@ -80,6 +80,10 @@ class Guest:
                 raise Failed(f"{what}: not within {seconds} s")
             time.sleep(pause)
 
+    def slurm_of(self, slurm):
+        """The folder of packages that make this guest's Slurm another."""
+        return pathlib.Path(self._lab("upgrade", SUITES[self.slurm], SUITES[slurm]).strip())
+
     # Tenantry
 
     def add_accounts(self):
@@ -89,7 +93,7 @@ class Guest:
     def install(self, around=()):
         """What an admin does: the files, the tenants, what stands around (surroundings.py), the services, slurmd anew."""
         stage = self.share() / "stage"
-        make = ["make", "-s", "-C", str(ROOT), "install", f"DESTDIR={stage}", f"SLURM={self.slurm}"]
+        make = ["make", "-s", "-C", str(ROOT), "install", f"DESTDIR={stage}"]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         self.build_oracle(stage)
         self.sh("cp -a --no-preserve=ownership /host/stage/. / && mkdir -p /var/log/oracle && touch /var/log/oracle/tasks /var/log/oracle/epilog /var/log/oracle/steps"

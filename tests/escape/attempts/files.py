@@ -25,8 +25,8 @@ done
 WRITE_OURS = f"""
 for file in /run/tenantry/x /run/tenantry/jobs/x /run/tenantry/jobs/n1_slurmstepd.scope/$JOB/registration.json /var/lib/tenantry/outbox/1-x-1.json \\
   /var/lib/tenantry/spool.sqlite /var/lib/tenantry/tenants.last-good.json /var/lib/tenantry-server/ledger.sqlite /run/tenantry-server/x \\
-  /etc/tenantry/tenants.toml /etc/tenantry/tenantryd.toml /etc/tenantry/server.toml /usr/lib/tenantry/spank_tenantry.so \\
-  /etc/slurm/plugstack.conf.d/tenantry.conf /etc/slurm/slurm.conf /usr/sbin/tenantryd; do
+  /etc/tenantry/tenants.toml /etc/tenantry/tenantryd.toml /etc/tenantry/server.toml /usr/lib/tenantry/spank_tenantry-*.so \\
+  /var/lib/tenantry-plugin/plugstack.conf /etc/slurm/plugstack.conf.d/tenantry.conf /etc/slurm/slurm.conf /usr/sbin/tenantryd; do
   write '' "$file"; try rm -f "$file"; try mv -f stolen "$file"
 done 2>&1 | tail -n 60
 for dir in {OURS} /etc/tenantry /usr/lib/tenantry; do try mkdir "$dir/mine"; try mv "$dir" "$dir.old"; try chmod 777 "$dir"; done 2>&1 | tail -n 30"""
@@ -43,7 +43,7 @@ ATTEMPTS = [
             f"userns -m <<'END'\n{WRITE_OURS}\nEND", uncontrolled="judged as write-our-files is"),
     Attempt(
         "links-to-our-files", "makes hard and symbolic links to them, and into their directories", "Modes; and the kernel's `protected_hardlinks`.", """
-for file in /var/lib/tenantry/spool.sqlite /var/lib/tenantry-server/ledger.sqlite /etc/tenantry/tenants.toml /usr/lib/tenantry/spank_tenantry.so /run/tenantry-server/ingest.sock; do
+for file in /var/lib/tenantry/spool.sqlite /var/lib/tenantry-server/ledger.sqlite /etc/tenantry/tenants.toml /usr/lib/tenantry/spank_tenantry-*.so /run/tenantry-server/ingest.sock; do
   try ln -f "$file" "hard-$(basename "$file")"; try ln -sf "$file" "soft-$(basename "$file")"; try cat "soft-$(basename "$file")" >/dev/null
   write x "soft-$(basename "$file")"
 done
