@@ -41,6 +41,7 @@ hash_of() {
 # not what comes out, and a kernel costs minutes. The packages are left out because nobody knows them before.
 kernel_dir() { echo "$LAB_STATE/kernel/$(hash_of kernel.sh kernel "${LAB_KERNEL:-newest}")"; }
 image_dir() { echo "$LAB_STATE/image/$1-$(hash_of image.sh rootfs.sh image "$1")"; }
+upgrade_dir() { echo "$LAB_STATE/upgrade/$1-$2-$(hash_of upgrade.sh "$1" "$2")"; }
 headers_dir() { echo "$LAB_STATE/headers/$1-$(hash_of headers.sh "$1")"; }
 
 # quietly LOG TITLE COMMAND... : one line when it starts and one when it is done; the log's end if it fails.

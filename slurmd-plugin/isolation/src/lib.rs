@@ -16,6 +16,7 @@ mod placement;
 mod processes;
 pub mod reconcile;
 mod records;
+pub mod renamed;
 mod residue;
 pub mod scope;
 mod settle;

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use spank::{Failure, Outcome, Step};
 use tenantry_cgroup::{GroupPath, Root, graft};
-use tenantry_isolation::{Site, scope, steps, unisolated};
+use tenantry_isolation::{Site, renamed, scope, steps, unisolated};
 use tenantry_model::durable;
 use tenantry_model::job::{Allocation, JobRecords, Paths, Placement, Registration};
 use tenantry_model::tenants::{self, IsolationFailure};
@@ -90,7 +90,10 @@ fn judge(step: &Step<'_>) -> Result<Verdict, Failure> {
         Placement::Unisolated { .. } => Verdict::Unisolated,
         Placement::Grafted { leaf, .. } => {
             let leaf = GroupPath::new(leaf)?;
-            if own.is_within(&leaf) || !unisolated::run(&Site::system(log::say)?, &scope, job, &own)? {
+            let is_placed = |site: &Site| -> Result<bool, Failure> {
+                Ok(renamed::rejoin(site, &scope, job, &own)? || !unisolated::run(site, &scope, job, &own)?)
+            };
+            if own.is_within(&leaf) || is_placed(&Site::system(log::say)?)? {
                 Verdict::Within(leaf)
             } else {
                 Verdict::Unisolated
