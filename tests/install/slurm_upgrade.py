@@ -60,10 +60,14 @@ def upgraded_beside_jobs(c, guest):
 def stands_aside_after_an_upgrade(c, guest):
     """there is no build for the new Slurm: it stands aside, the message says what to do, and jobs run"""
     build = f"/usr/lib/tenantry/spank_tenantry-{TO}.so"
+    # An epilog that finds the line, and no file, would drain the node.
+    work.settle(guest)
     guest.sh(f"mv {build} /root/")
     # What dpkg does when a package has put another slurmd there.
     done = guest.run("dpkg-trigger --by-package=slurmd /usr/sbin/slurmd-wlm && dpkg --triggers-only -a")
     c.check("it stands aside, and says what to install", f"no build for Slurm {TO}" in done.stdout, done.stdout + done.stderr)
+    state = steps.restart_slurmd(guest)
+    c.check("so it does when the new slurmd starts", not state["on"] and f"no build for Slurm {TO}" in state["reason"], state)
     steps.runs(c, "jobs run without tenants", guest)
     guest.sh(f"mv /root/{build.rsplit('/', 1)[-1]} {build}")
     c.check("with the build there it comes on when slurmd is restarted", steps.restart_slurmd(guest)["on"])
