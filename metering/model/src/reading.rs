@@ -74,6 +74,13 @@ impl Counters {
         Metric::ALL.into_iter().filter_map(|metric| Some((metric, self.get(metric)?)))
     }
 
+    /// The largest of them; 0 where nothing was read.
+    #[must_use]
+    pub fn largest(&self) -> u64 {
+        // What is absent is 0 here.
+        self.values.iter().copied().max().unwrap_or_default()
+    }
+
     /// Whether nothing was read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
