@@ -74,11 +74,11 @@ impl Counters {
         Metric::ALL.into_iter().filter_map(|metric| Some((metric, self.get(metric)?)))
     }
 
-    /// The largest of them; 0 where nothing was read.
+    /// All bits that any of them has: whether one is larger than some power of two, at one look.
     #[must_use]
-    pub fn largest(&self) -> u64 {
+    pub fn bits(&self) -> u64 {
         // What is absent is 0 here.
-        self.values.iter().copied().max().unwrap_or_default()
+        self.values.iter().fold(0, |bits, value| bits | value)
     }
 
     /// Whether nothing was read.

@@ -28,7 +28,7 @@ impl Plan<'_> {
         if self.is_passed_over(run) {
             return Ok(());
         }
-        for reading in readings.iter().filter(|reading| i64::try_from(reading.counters.largest()).is_err()) {
+        for reading in readings.iter().filter(|reading| i64::try_from(reading.counters.bits()).is_err()) {
             for (metric, figure) in reading.counters.iter() {
                 column(metric.info().key, figure)?;
             }
