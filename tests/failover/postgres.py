@@ -102,6 +102,11 @@ class Postgres:
         ask = self.network.command_on(self.name, self.bin / "pg_isready", "-q", "-h", self.place, "-p", PORT)
         return subprocess.run(ask, check=False).returncode == 0
 
+    def reaches(self, other):
+        """Whether the other answers from this machine."""
+        ask = self.network.command_on(self.name, self.bin / "pg_isready", "-q", "-h", other.address, "-p", PORT)
+        return subprocess.run(ask, check=False).returncode == 0
+
     def sql(self, statement, database="postgres"):
         """What a statement gives, unaligned, as the superuser and over the machine's own socket."""
         return self.as_postgres("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self.place, "-p", PORT, "-d", database, "-c", statement)
@@ -125,6 +130,8 @@ class Postgres:
 
     def rejoin(self, primary):
         """A primary that was becomes a standby: what it has beyond the new one's is undone."""
+        # A link that was healed just now has no way yet to a neighbour that did not answer.
+        wait_for(f"{self.name} reaches {primary.name}", lambda: self.reaches(primary))
         # Without a checkpoint on the new timeline pg_rewind finds nothing to do.
         primary.sql("CHECKPOINT")
         source = f"host={primary.address} port={PORT} user=rewinder password=rewinder dbname=postgres"

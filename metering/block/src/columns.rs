@@ -242,14 +242,36 @@ fn write_group(out: &mut Writer, values: &[Option<u64>], order: u8, shift: u32) 
 }
 
 fn read_values(input: &mut Reader<'_>, counts: &[usize]) -> Option<Vec<Vec<Option<u64>>>> {
-    let order = input.byte().filter(|order| [1, 2].contains(order))?;
-    let shift = u32::try_from(input.varint()?).ok().filter(|shift| *shift < u64::BITS)?;
-    counts.iter().map(|count| read_group(input, *count, order, shift)).collect()
+    let coding = read_coding(input)?;
+    let group = |count: &usize| {
+        let mut values = Vec::with_capacity(*count);
+        read_group(input, *count, coding, |value| {
+            values.push(value);
+            Some(())
+        })?;
+        Some(values)
+    };
+    counts.iter().map(group).collect()
 }
 
-fn read_group(input: &mut Reader<'_>, count: usize, order: u8, shift: u32) -> Option<Vec<Option<u64>>> {
+/// How a column's values are written: the order of the differences, and the zero bits that are left out.
+type Coding = (u8, u32);
+
+fn read_coding(input: &mut Reader<'_>) -> Option<Coding> {
+    let order = input.byte().filter(|order| [1, 2].contains(order))?;
+    let shift = u32::try_from(input.varint()?).ok().filter(|shift| *shift < u64::BITS)?;
+    Some((order, shift))
+}
+
+/// Gives each value to `put`, in their order.
+fn read_group(
+    input: &mut Reader<'_>,
+    count: usize,
+    (order, shift): Coding,
+    mut put: impl FnMut(Option<u64>) -> Option<()>,
+) -> Option<()> {
     let mut bits = match input.byte()? {
-        0 => return Some(vec![None; count]),
+        0 => return (0..count).try_for_each(|_| put(None)),
         1 => None,
         2 => Some(
             input
@@ -260,15 +282,14 @@ fn read_group(input: &mut Reader<'_>, count: usize, order: u8, shift: u32) -> Op
         _ => return None,
     };
     let mut foretold = Foretold::new(order);
-    let value = |_| {
+    (0..count).try_for_each(|_| {
         if !bits.as_mut().is_none_or(|bits| bits.next().unwrap_or_default()) {
-            return Some(None);
+            return put(None);
         }
         let value = foretold.next().wrapping_add(input.zigzag()?);
         foretold.saw(value);
-        Some(Some(value.wrapping_shl(shift).cast_unsigned()))
-    };
-    (0..count).map(value).collect()
+        put(Some(value.wrapping_shl(shift).cast_unsigned()))
+    })
 }
 
 /// The next value by those before: the last again, or the last and its step again.
@@ -425,7 +446,6 @@ fn read_series(input: &mut Reader<'_>, frame: Frame<'_>) -> Option<Vec<Series>> 
         let moments = times.read(input, count)?;
         series.push(Series { subject, readings: moments.into_iter().map(Reading::empty).collect() });
     }
-    let counts: Vec<usize> = series.iter().map(|series| series.readings.len()).collect();
     let mut order = in_order().into_iter();
     loop {
         let id = input.byte()?;
@@ -434,12 +454,16 @@ fn read_series(input: &mut Reader<'_>, frame: Frame<'_>) -> Option<Vec<Series>> 
         }
         // In their order, each once.
         let metric = order.find(|metric| metric.id() == id)?;
-        let groups = read_values(input, &counts)?;
-        for (series, values) in series.iter_mut().zip(groups) {
-            for (reading, value) in series.readings.iter_mut().zip(values) {
+        let coding = read_coding(input)?;
+        for series in &mut series {
+            let count = series.readings.len();
+            let mut readings = series.readings.iter_mut();
+            read_group(input, count, coding, |value| {
+                let reading = readings.next()?;
                 let value = value.map(|value| value.wrapping_add(by_others(metric, reading)));
                 reading.counters.set(metric, value);
-            }
+                Some(())
+            })?;
         }
     }
     read_io(input, &mut series)?;
@@ -488,10 +512,11 @@ fn read_io(input: &mut Reader<'_>, series: &mut [Series]) -> Option<()> {
     let mut counts = Vec::new();
     for (place, series) in series.iter_mut().enumerate() {
         let count = series.readings.len();
-        let read = read_group(input, count, 1, 0)?;
-        for (reading, read) in series.readings.iter_mut().zip(read) {
-            reading.io = read.map(|_| Vec::new());
-        }
+        let mut readings = series.readings.iter_mut();
+        read_group(input, count, (1, 0), |read| {
+            readings.next()?.io = read.map(|_| Vec::new());
+            Some(())
+        })?;
         for _ in 0..input.count()? {
             let [major, minor] = [input.varint()?, input.varint()?].map(|number| u32::try_from(number).ok());
             owners.push((place, DeviceId { major: major?, minor: minor? }));

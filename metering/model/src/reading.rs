@@ -74,6 +74,13 @@ impl Counters {
         Metric::ALL.into_iter().filter_map(|metric| Some((metric, self.get(metric)?)))
     }
 
+    /// All bits that any of them has: whether one is larger than some power of two, at one look.
+    #[must_use]
+    pub fn bits(&self) -> u64 {
+        // What is absent is 0 here.
+        self.values.iter().fold(0, |bits, value| bits | value)
+    }
+
     /// Whether nothing was read.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -77,6 +77,9 @@ pub enum StoreError {
         /// What ended it.
         source: tokio::task::JoinError,
     },
+    /// The same, without its cause.
+    #[error("the ledger's work was cut off")]
+    CutOff,
     /// A password cannot be read.
     #[error("cannot read the password in {}: make it a file that this user may read", path.display())]
     Password {

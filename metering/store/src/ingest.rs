@@ -110,7 +110,15 @@ pub(crate) struct Run {
     /// The latest revision of its record, once it has ended.
     pub latest: Option<(i64, UsageRecord)>,
     /// Until then.
-    pub running: Option<Running>,
+    pub running: Option<Box<Running>>,
+    /// Whether `running` is no longer what the ledger has.
+    pub changed: bool,
+}
+
+impl Run {
+    pub fn running(running: Box<Running>) -> Self {
+        Self { running: Some(running), ..Self::default() }
+    }
 }
 
 /// What the ledger has of a running job: working state, that can be made again from the blocks.
@@ -154,7 +162,9 @@ pub(crate) struct Changes {
     pub usage: Vec<UsageRow>,
     pub windows: Vec<WindowRow>,
     /// Runs' new state; `None` where a run has none any more.
-    pub running: BTreeMap<Incarnation, Option<Running>>,
+    pub running: BTreeMap<Incarnation, Option<Box<Running>>>,
+    /// Whether the runs' states before the block, and the block, are all that their states after it follow from.
+    pub repeatable: bool,
     pub tenants: Vec<TenantRow>,
     pub audit: Vec<AuditEvent>,
 }
@@ -216,12 +226,16 @@ pub(crate) fn plan(arrival: Arrival<'_>, facts: Facts) -> Result<Changes, StoreE
         usage: Vec::new(),
         windows: Vec::new(),
         running: BTreeMap::new(),
+        repeatable: true,
         tenants: Vec::new(),
         audit: Vec::new(),
     };
     let mut plan = Plan { arrival, facts, changes };
     plan.changes.taken = plan.block()?;
-    Ok(plan.changes)
+    let Plan { facts, mut changes, .. } = plan;
+    let others = facts.runs.into_iter().filter(|(_, run)| run.changed);
+    changes.running = others.map(|(name, run)| (name, run.running)).collect();
+    Ok(changes)
 }
 
 struct Plan<'a> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::*;
 use sqlx::postgres::PgConnection;
 use tenantry_block::{NodeKey, Sealed};
-use tenantry_model::block::{Block, BlockHash, BlockKey, Contents, Receipt};
+use tenantry_model::block::{Block, BlockHash, BlockKey, Contents, Event, Receipt};
 use tenantry_store::postgres::{self, Standby};
 use tenantry_store::{AuditKind, Filter, Ledger, SentBlock, StoreError, Taken};
 use tokio::time::{Instant, sleep, timeout};
@@ -283,6 +283,105 @@ async fn several_servers_share_a_ledger_and_each_block_counts_once() {
     assert!(
         audited.iter().all(|event| [AuditKind::KeyTrusted, AuditKind::ChainBroken].contains(&event.kind))
     );
+}
+
+#[tokio::test]
+#[ignore = "a part of other tests"]
+async fn what_runs_is_what_the_embedded_ledger_says_whoever_took_the_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let embedded = Ledger::open(&dir.path().join("ledger.sqlite")).await.unwrap();
+    let database = Database::migrated(&cluster()).await;
+    let servers = [
+        Ledger::connect(&database.settings).await.unwrap(),
+        Ledger::connect(&database.settings).await.unwrap(),
+    ];
+    // Two come late; what a server remembers, and what is written down, is older than many blocks at a time.
+    let mut order: Vec<u64> = (1..=75).collect();
+    order[2..9].rotate_left(1);
+    order[40..44].rotate_left(1);
+    let mut blocks: Vec<SentBlock> =
+        order.iter().map(|sequence| sent(*sequence, a_minute(*sequence))).collect();
+    // The node goes down, and is there again.
+    let ended =
+        Event::BootEnded { boot_id: BOOT.parse().unwrap(), last_sequence: 75, last: moment(3_000_000) };
+    let next_boot = "0b0b0b0b-0000-4000-8000-000000000002";
+    blocks.push(parsed(&sealed(next_boot, 1, BlockHash::default(), vec![Entry::Event(ended)])));
+    blocks.push(sent(76, a_minute(76)));
+    for (step, block) in blocks.iter().enumerate() {
+        // One server takes some blocks, then the other.
+        let server = &servers[(step / 7) % 2];
+        assert_eq!(take(server, block).await.unwrap(), take(&embedded, block).await.unwrap(), "{step}");
+        let all = Filter::default();
+        assert_eq!(server.usage(&all).await.unwrap(), embedded.usage(&all).await.unwrap(), "after {step}");
+        assert_eq!(
+            server.windows(&all, 0, 1_000).await.unwrap(),
+            embedded.windows(&all, 0, 1_000).await.unwrap(),
+            "after {step}"
+        );
+    }
+    let mut db = database.superuser().await;
+    let written: i64 =
+        sqlx::query_scalar("SELECT sequence FROM meter.node_running").fetch_one(&mut db).await.unwrap();
+    assert!(written > 0, "its state was never written");
+}
+
+/// One job that runs throughout; others for ten blocks each, and a word of each after its end.
+fn a_minute(sequence: u64) -> Vec<Entry> {
+    let at = 2_000 + sequence * 40_000_000;
+    let job = |sequence: u64| u32::try_from(10 + sequence / 10).unwrap();
+    let mut entries = vec![running(1, at, sequence), running(job(sequence), at + 1, sequence * 2)];
+    match sequence % 10 {
+        4 if sequence > 10 => entries.push(running(job(sequence) - 1, at + 2, sequence * 2)),
+        9 => entries.push(end(job(sequence), at + 2, sequence * 2 + 1)),
+        _ => {}
+    }
+    entries
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a part of other tests"]
+async fn blocks_that_share_a_transaction_are_judged_one_by_one() {
+    let (database, ledger) = impatient().await;
+    assert_eq!(take(&ledger, &heartbeat("n1", 1)).await.unwrap(), NEW);
+    let mut other = heartbeat("n1", 1).block().clone();
+    other.closed = moment(50_000_000);
+    let other = parsed(&Sealed::new(&other, &NodeKey::from_seed(&[1; 32])).unwrap());
+    let stranger = parsed(&Sealed::new(heartbeat("n1", 2).block(), &NodeKey::from_seed(&[2; 32])).unwrap());
+    let mut too_large = heartbeat("n2", 1).block().clone();
+    too_large.contents = contents(vec![running(1, 2_000, u64::MAX)]);
+    let too_large = parsed(&Sealed::new(&too_large, &NodeKey::from_seed(&[1; 32])).unwrap());
+    // All at once: more than there are transactions under way.
+    for round in 1..=5_u64 {
+        let mut senders = tokio::task::JoinSet::new();
+        let good: Vec<SentBlock> = (10..50).map(|node| heartbeat(&format!("n{node}"), round)).collect();
+        for block in [&heartbeat("n1", 1), &other, &stranger, &too_large].into_iter().chain(&good) {
+            let (ledger, block) = (ledger.clone(), block.clone());
+            senders
+                .spawn(async move { (block.key().to_string(), block.signer(), take(&ledger, &block).await) });
+        }
+        let (mut new, mut rest) = (0, Vec::new());
+        for (name, _, taken) in senders.join_all().await {
+            match taken {
+                Ok(NEW) => new += 1,
+                taken => rest.push((name, format!("{taken:?}"))),
+            }
+        }
+        rest.sort();
+        assert_eq!(new, 40, "{rest:?}");
+        let kinds = ["Conflict", "Duplicate", "UnknownKey", "OutOfRange"];
+        assert!(kinds.iter().all(|kind| rest.iter().any(|(_, said)| said.contains(kind))), "{rest:?}");
+    }
+    let events = ledger.audit_events(1_000).await.unwrap();
+    let of = |kind| events.iter().filter(|event| event.kind == kind).count();
+    assert_eq!((of(AuditKind::BlockConflict), of(AuditKind::UnknownKey)), (5, 5));
+    let mut db = database.superuser().await;
+    let (blocks, commits): (i64, i64) =
+        sqlx::query_as("SELECT count(*), count(DISTINCT xmin::text) FROM meter.block")
+            .fetch_one(&mut db)
+            .await
+            .unwrap();
+    assert_eq!(blocks, 201);
+    assert!(commits < 150, "{commits} transactions: none was shared");
 }
 
 #[tokio::test]

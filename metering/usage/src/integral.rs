@@ -65,6 +65,9 @@ pub(crate) struct Step {
     pub amount: i128,
 }
 
+/// What has grown with a reading: memory, and the counters.
+pub(crate) type Steps = [Option<Step>; 1 + COUNTERS.len()];
+
 /// Memory over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryTime {
@@ -106,10 +109,10 @@ impl Integral {
     }
 
     /// Takes one more reading, unless it is not after the last: what has grown.
-    pub(crate) fn take(&mut self, reading: &Reading) -> Vec<Step> {
+    pub(crate) fn take(&mut self, reading: &Reading) -> Steps {
         let at = reading.at.boottime_usec;
         if !self.is_next(at) {
-            return Vec::new();
+            return Steps::default();
         }
         let since = std::mem::replace(&mut self.last.at, at);
         let time = Usec(at.0.saturating_sub(since.0));
@@ -123,33 +126,39 @@ impl Integral {
             self.energy = Some((counter, sum.checked_add(more).unwrap_or(sum)));
         }
         self.gpu.add(&reading.gpus, time);
-        let mut steps = Vec::new();
-        if let Some(amount) = self.memory_step(reading, time) {
-            steps.push(Step { quantity: Quantity::Memory, since, amount });
-        }
-        for (quantity, counted) in COUNTERS.into_iter().zip(&mut self.counters) {
-            if let Some(value) = counter(reading, quantity) {
-                let (since, amount) = counted.advance(at, value);
-                steps.push(Step { quantity, since, amount: amount.into() });
-            }
-        }
-        steps
+        let memory = self.memory_step(reading, time);
+        let memory = memory.map(|amount| Step { quantity: Quantity::Memory, since, amount });
+        self.steps(memory, |quantity, counted| {
+            let (since, amount) = counted.advance(at, counter(reading, quantity)?);
+            Some(Step { quantity, since, amount: amount.into() })
+        })
     }
 
     /// Takes the reading of the run's end. One that is not after the last was begun before that was: its
     /// counters are the final ones all the same, and the differences may be negative.
-    pub(crate) fn settle(&mut self, reading: &Reading) -> Vec<Step> {
+    pub(crate) fn settle(&mut self, reading: &Reading) -> Steps {
         let at = reading.at.boottime_usec;
         if self.is_next(at) {
             return self.take(reading);
         }
-        let counters = COUNTERS.into_iter().zip(&mut self.counters);
-        counters
-            .filter_map(|(quantity, counted)| {
-                let amount = counted.settle(counter(reading, quantity)?);
-                Some(Step { quantity, since: at, amount })
-            })
-            .collect()
+        self.steps(None, |quantity, counted| {
+            let amount = counted.settle(counter(reading, quantity)?);
+            Some(Step { quantity, since: at, amount })
+        })
+    }
+
+    fn steps(
+        &mut self,
+        memory: Option<Step>,
+        step: impl Fn(Quantity, &mut Counted) -> Option<Step>,
+    ) -> Steps {
+        let mut steps = Steps::default();
+        let counters =
+            COUNTERS.into_iter().zip(&mut self.counters).map(|(quantity, counted)| step(quantity, counted));
+        for (place, known) in steps.iter_mut().zip(std::iter::once(memory).chain(counters)) {
+            *place = known;
+        }
+        steps
     }
 
     /// After the last; the first one may be of the moment the group was made.

@@ -68,7 +68,7 @@ impl Run {
     /// changes nothing.
     pub fn read(&mut self, reading: &Reading, sequence: u64) {
         let source = Source { sequence: Some(sequence) };
-        for step in self.integral.take(reading) {
+        for step in self.integral.take(reading).into_iter().flatten() {
             self.windows.spread(step.quantity, step.since, reading.at, step.amount, source);
         }
     }
@@ -114,7 +114,7 @@ impl Run {
         let source = Source { sequence };
         let record = record_of_end(end, Some(self.integral.clone()));
         if let Some(reading) = &end.reading {
-            for step in self.integral.settle(reading) {
+            for step in self.integral.settle(reading).into_iter().flatten() {
                 self.windows.spread(step.quantity, step.since, reading.at, step.amount, source);
             }
         }

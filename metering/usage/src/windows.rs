@@ -80,6 +80,18 @@ impl Windows {
     /// What was used between two moments of the monotonic clock, evenly.
     pub fn spread(&mut self, quantity: Quantity, since: Usec, at: Moment, amount: i128, source: Source) {
         let time = Usec(at.boottime_usec.0.saturating_sub(since.0));
+        // Nearly always: an interval of seconds in a window of an hour needs no cutting.
+        if amount >= 0
+            && let Some(window) = self.one_window(time, at.wall)
+        {
+            let memory = quantity == Quantity::Memory;
+            let quality = if memory && time > INTERPOLATED_AFTER {
+                WindowQuality::Interpolated
+            } else {
+                WindowQuality::Exact
+            };
+            return self.add(window, quantity, amount, quality, source);
+        }
         let from = Moment { boottime_usec: since, ..at };
         let many = time.0.checked_div(self.width.usec().0).is_none_or(|windows| windows > MOST_WINDOWS);
         let parts = match u128::try_from(amount) {
@@ -190,6 +202,13 @@ impl Windows {
         let width = i64::try_from(self.width.usec().0).ok()?;
         let begin = at.unix_usec().checked_sub(at.unix_usec().checked_rem_euclid(width)?)?;
         WallTime::from_unix_usec(begin).ok()
+    }
+
+    /// The window that the whole of an interval lies in, if it lies in one.
+    fn one_window(&self, time: Usec, end: WallTime) -> Option<WallTime> {
+        let begin = end.unix_usec().checked_sub_unsigned(time.0)?;
+        let window = self.window(WallTime::from_unix_usec(begin).ok()?)?;
+        (end <= self.end_of(window)?).then_some(window)
     }
 
     fn end_of(&self, from: WallTime) -> Option<WallTime> {

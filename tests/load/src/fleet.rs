@@ -29,8 +29,6 @@ const INTERVAL_USEC: u64 = 10_000_000;
 const ROUNDS: u64 = MINUTE_USEC / INTERVAL_USEC;
 /// Every node has been up for a day when its first block begins.
 const UPTIME_USEC: u64 = 86_400_000_000;
-/// A job has run for up to six hours then.
-const OLDEST_JOB_USEC: u64 = 6 * 3_600_000_000;
 const CPUS: u32 = 4;
 
 /// How many nodes, of what size, for how long.
@@ -119,7 +117,8 @@ impl Node {
             previous: BlockHash::default(),
         };
         for _ in 0..shape.jobs {
-            let age = INTERVAL_USEC + node.seeded.below(OLDEST_JOB_USEC);
+            // One ends each minute: a job lives for as many minutes as there are jobs.
+            let age = INTERVAL_USEC + node.seeded.below(shape.jobs * MINUTE_USEC);
             let job = node.job(UPTIME_USEC - age, age)?;
             node.jobs.push(job);
         }

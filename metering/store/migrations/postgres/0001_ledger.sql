@@ -23,7 +23,8 @@ COMMENT ON COLUMN meter.boot.received_unix_usec IS 'When its first block came, b
 
 -- A name is taken once, whatever the day: no partition can hold that.
 CREATE TABLE meter.block_name (
-    boot                integer NOT NULL REFERENCES meter.boot (boot),
+    -- No foreign key: it would lock and log the boot's row with each block, and a boot is never deleted.
+    boot                integer NOT NULL,
     sequence            bigint  NOT NULL CHECK (sequence >= 0),
     received_unix_usec  bigint  NOT NULL,
     closed_unix_usec    bigint,
@@ -223,14 +224,21 @@ COMMENT ON COLUMN meter.node.node IS 'The daemon''s node';
 COMMENT ON COLUMN meter.node.version IS 'Grows with each acknowledgement: what was planned on an older one is planned again';
 COMMENT ON COLUMN meter.node.acknowledged_unix_usec IS 'When, by the server''s clock, in microseconds since 1970';
 
+-- Not written with each block: what came after it is read from the blocks themselves.
 CREATE TABLE meter.node_running (
-    node   text  PRIMARY KEY,
-    state  bytea NOT NULL
+    node            text    PRIMARY KEY,
+    state           bytea   NOT NULL,
+    boot            integer,
+    sequence        bigint,
+    window_minutes  integer
 );
 ALTER TABLE meter.node_running ALTER COLUMN state SET STORAGE EXTERNAL;
 COMMENT ON TABLE meter.node_running IS 'What the ledger has of each node''s running jobs';
 COMMENT ON COLUMN meter.node_running.node IS 'The daemon''s node';
 COMMENT ON COLUMN meter.node_running.state IS 'Their registrations and latest readings: JSON, by zlib';
+COMMENT ON COLUMN meter.node_running.boot IS 'The boot whose blocks go on from this state; NULL: none does';
+COMMENT ON COLUMN meter.node_running.sequence IS 'The last of that boot''s blocks that is in the state: those after it are to be added';
+COMMENT ON COLUMN meter.node_running.window_minutes IS 'How wide the windows are of runs that begin in those blocks, in minutes';
 
 CREATE TABLE meter.running_job (
     job_id              bigint NOT NULL,

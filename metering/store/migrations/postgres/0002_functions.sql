@@ -1,5 +1,15 @@
 -- The only ways into the ledger, and out of it.
 
+-- The blocks of a boot after one of them, in their order.
+CREATE FUNCTION meter.blocks_since(p_boot integer, p_sequence bigint) RETURNS bytea[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(block.payload ORDER BY name.sequence)
+    FROM meter.block_name name
+         JOIN meter.block ON block.boot = name.boot AND block.sequence = name.sequence
+                         AND block.received_unix_usec = name.received_unix_usec
+    WHERE name.boot = p_boot AND name.sequence > p_sequence
+$$;
+
 -- What the ledger has about a block, in one snapshot, and the version of its node's row at that moment. take() of
 -- an older version does nothing: so no lock is held while the server plans, and several servers share one ledger.
 CREATE FUNCTION meter.facts(
@@ -8,7 +18,8 @@ CREATE FUNCTION meter.facts(
     p_job_ids bigint[], p_nodes text[], p_boot_ids text[], p_began bigint[], p_clusters text[],
     OUT version bigint, OUT known bytea, OUT trusted bytea[],
     OUT before_sequence bigint, OUT before_sha256 bytea, OUT before_closed bigint,
-    OUT boot_before_sha256 bytea, OUT foreign_boots text[], OUT running bytea, OUT revisions jsonb)
+    OUT boot_before_sha256 bytea, OUT foreign_boots text[], OUT revisions jsonb, OUT last_sequence bigint,
+    OUT state bytea, OUT state_boot_id text, OUT state_sequence bigint, OUT state_window_minutes integer, OUT since bytea[])
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_boot integer;
@@ -28,6 +39,7 @@ BEGIN
             INTO before_sequence, before_sha256, before_closed
             FROM meter.block_name b WHERE b.boot = v_boot AND b.sequence < p_sequence
             ORDER BY b.sequence DESC LIMIT 1;
+        SELECT max(b.sequence) INTO last_sequence FROM meter.block_name b WHERE b.boot = v_boot;
     END IF;
     SELECT array_agg(k.public_key) INTO trusted FROM meter.node_key k WHERE k.node = p_node;
     IF p_before_boot IS NOT NULL THEN
@@ -40,7 +52,9 @@ BEGIN
             WHERE b.boot_id = ANY (p_boots)
               AND NOT EXISTS (SELECT FROM meter.boot own WHERE own.node = p_node AND own.boot_id = b.boot_id);
     END IF;
-    SELECT r.state INTO running FROM meter.node_running r WHERE r.node = p_node;
+    SELECT r.state, b.boot_id, r.sequence, r.window_minutes, meter.blocks_since(r.boot, r.sequence)
+        INTO state, state_boot_id, state_sequence, state_window_minutes, since
+        FROM meter.node_running r LEFT JOIN meter.boot b USING (boot) WHERE r.node = p_node;
     IF cardinality(p_job_ids) > 0 THEN
         SELECT jsonb_agg(jsonb_build_array(w.place, latest.revision, latest.record)) INTO revisions
             FROM unnest(p_job_ids, p_nodes, p_boot_ids, p_began, p_clusters) WITH ORDINALITY
@@ -96,105 +110,167 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
          AS e (at_unix_usec bigint, kind text, uid bigint, correlation_id text, subject text, detail text)
 $$;
 
--- A block and all that follows from it. False: the facts are not those that it was planned on.
+-- Blocks of different nodes and all that follows from them, in one transaction; for each, whether it was taken. It was
+-- not where the facts are no longer those that it was planned on: the node's version, or that a run of it (p_fresh)
+-- has no record yet. What p_fresh and all after it hold says by its block's place, from 1, whose it is.
+-- Each row is looked for by its key: the tables are larger than what the planner knows of them.
 CREATE FUNCTION meter.take(
-    p_standby boolean, p_node text, p_version bigint, p_received bigint,
-    p_boot_id text, p_sequence bigint, p_sha256 bytea, p_payload bytea,
-    p_previous bytea, p_signer bytea, p_closed bigint, p_correlation_id text,
-    p_trust boolean, p_running bytea,
-    p_kept jsonb, p_gone jsonb, p_usage jsonb, p_windows jsonb, p_gaps jsonb, p_tenants jsonb, p_audit jsonb)
-RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    p_standby boolean, p_nodes text[], p_versions bigint[], p_received bigint[],
+    p_boot_ids text[], p_sequences bigint[], p_sha256s bytea[], p_payloads bytea[],
+    p_previous bytea[], p_signers bytea[], p_closed bigint[], p_correlation_ids text[],
+    p_trust boolean[], p_states bytea[], p_state_sequences bigint[], p_window_minutes integer[],
+    p_fresh jsonb, p_kept jsonb, p_gone jsonb, p_usage jsonb, p_windows jsonb, p_gaps jsonb, p_tenants jsonb, p_audit jsonb)
+RETURNS boolean[]
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
-    v_boot integer;
+    v_stale bigint[] := '{}';
+    v_taken bigint[];
+    -- By the block's place; NULL where it is not taken.
+    v_boots integer[];
 BEGIN
     IF p_standby THEN
         PERFORM meter.demand_standby();
     END IF;
-    IF NOT meter.acknowledge(p_node, p_version, p_received) THEN
-        RETURN false;
+    IF p_fresh IS NOT NULL THEN
+        SELECT coalesce(array_agg(f.block), '{}') INTO v_stale
+            FROM jsonb_to_recordset(p_fresh)
+                 AS f (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text)
+            WHERE EXISTS (SELECT FROM meter.usage_name n
+                          WHERE n.job_id = f.job_id AND n.node = f.node AND n.boot_id = f.boot_id
+                            AND n.began_unix_usec = f.began_unix_usec AND n.cluster IS NOT DISTINCT FROM f.cluster);
     END IF;
-    IF p_trust THEN
-        INSERT INTO meter.node_key (node, public_key, trusted_unix_usec) VALUES (p_node, p_signer, p_received);
-    ELSIF NOT EXISTS (SELECT FROM meter.node_key WHERE node = p_node AND public_key = p_signer) THEN
-        RAISE EXCEPTION 'node % is not trusted with the key of this block', p_node USING ERRCODE = 'insufficient_privilege';
+    WITH sent AS (
+        SELECT * FROM unnest(p_nodes, p_versions, p_received) WITH ORDINALITY AS b (node, version, received, place)
+        WHERE place <> ALL (v_stale)
+    ), changed AS (
+        UPDATE meter.node n SET version = n.version + 1, acknowledged_unix_usec = sent.received
+            FROM sent WHERE n.node = sent.node AND n.version = sent.version
+            RETURNING sent.place
+    ), made AS (
+        INSERT INTO meter.node (node, version, acknowledged_unix_usec)
+            SELECT node, 1, received FROM sent WHERE version = 0
+            ON CONFLICT DO NOTHING RETURNING node
+    )
+    SELECT array_agg(place) INTO v_taken
+        FROM (SELECT place FROM changed UNION ALL SELECT place FROM sent JOIN made USING (node)) AS all_of_them;
+    IF v_taken IS NULL THEN
+        RETURN array_fill(false, ARRAY[cardinality(p_nodes)]);
     END IF;
-    SELECT boot INTO v_boot FROM meter.boot WHERE node = p_node AND boot_id = p_boot_id;
-    IF v_boot IS NULL THEN
-        INSERT INTO meter.boot (node, boot_id, received_unix_usec) VALUES (p_node, p_boot_id, p_received)
-            RETURNING boot INTO v_boot;
+    IF true = ANY (p_trust) THEN
+        INSERT INTO meter.node_key (node, public_key, trusted_unix_usec)
+            SELECT node, signer, received
+            FROM unnest(p_nodes, p_signers, p_received, p_trust) WITH ORDINALITY AS b (node, signer, received, trust, place)
+            WHERE trust AND place = ANY (v_taken);
     END IF;
+    IF EXISTS (SELECT FROM unnest(p_nodes, p_signers) WITH ORDINALITY AS b (node, signer, place)
+               WHERE place = ANY (v_taken)
+                 AND NOT EXISTS (SELECT FROM meter.node_key k WHERE k.node = b.node AND k.public_key = b.signer)) THEN
+        RAISE EXCEPTION 'a node is not trusted with the key of its block' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    FOR v_round IN 1 .. 2 LOOP
+        SELECT array_agg(CASE WHEN place = ANY (v_taken) THEN boot.boot END ORDER BY place) INTO v_boots
+            FROM unnest(p_nodes, p_boot_ids) WITH ORDINALITY AS b (node, boot_id, place)
+                 LEFT JOIN meter.boot ON boot.node = b.node AND boot.boot_id = b.boot_id;
+        EXIT WHEN cardinality(v_taken) = cardinality(array_remove(v_boots, NULL));
+        INSERT INTO meter.boot (node, boot_id, received_unix_usec)
+            SELECT node, boot_id, received
+            FROM unnest(p_nodes, p_boot_ids, p_received) WITH ORDINALITY AS b (node, boot_id, received, place)
+            WHERE place = ANY (v_taken) AND v_boots[place] IS NULL;
+    END LOOP;
     INSERT INTO meter.block_name (boot, sequence, received_unix_usec, closed_unix_usec, payload_sha256)
-        VALUES (v_boot, p_sequence, p_received, p_closed, p_sha256);
+        SELECT v_boots[place], sequence, received, closed, sha256
+        FROM unnest(p_sequences, p_received, p_closed, p_sha256s) WITH ORDINALITY AS b (sequence, received, closed, sha256, place)
+        WHERE v_boots[place] IS NOT NULL;
     INSERT INTO meter.block (boot, sequence, received_unix_usec, correlation_id, previous_sha256, signer, payload)
-        VALUES (v_boot, p_sequence, p_received, p_correlation_id, p_previous, p_signer, p_payload);
-    IF p_running IS NOT NULL THEN
-        INSERT INTO meter.node_running (node, state) VALUES (p_node, p_running)
-            ON CONFLICT (node) DO UPDATE SET state = excluded.state;
+        SELECT v_boots[place], sequence, received, correlation_id, previous, signer, payload
+        FROM unnest(p_sequences, p_received, p_correlation_ids, p_previous, p_signers, p_payloads) WITH ORDINALITY
+             AS b (sequence, received, correlation_id, previous, signer, payload, place)
+        WHERE v_boots[place] IS NOT NULL;
+    IF cardinality(array_remove(p_states, NULL)) > 0 THEN
+        INSERT INTO meter.node_running (node, state, boot, sequence, window_minutes)
+            SELECT node, state, v_boots[place], sequence, minutes
+            FROM unnest(p_nodes, p_states, p_state_sequences, p_window_minutes) WITH ORDINALITY
+                 AS b (node, state, sequence, minutes, place)
+            WHERE v_boots[place] IS NOT NULL AND state IS NOT NULL
+            ON CONFLICT (node) DO UPDATE
+                SET state = excluded.state, boot = excluded.boot, sequence = excluded.sequence,
+                    window_minutes = excluded.window_minutes;
     END IF;
     IF p_gone IS NOT NULL THEN
         DELETE FROM meter.running_job j
             USING jsonb_to_recordset(p_gone)
-                  AS g (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text)
-            WHERE j.job_id = g.job_id AND j.node = g.node AND j.boot_id = g.boot_id
+                  AS g (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text)
+            WHERE v_boots[g.block] IS NOT NULL AND j.job_id = g.job_id AND j.node = g.node AND j.boot_id = g.boot_id
               AND j.began_unix_usec = g.began_unix_usec AND j.cluster IS NOT DISTINCT FROM g.cluster;
     END IF;
     IF p_kept IS NOT NULL THEN
         INSERT INTO meter.running_job (job_id, node, boot_id, began_unix_usec, cluster, daemon_node, tenant, uid)
-            SELECT job_id, node, boot_id, began_unix_usec, cluster, p_node, tenant, uid
+            SELECT job_id, node, boot_id, began_unix_usec, cluster, p_nodes[block], tenant, uid
             FROM jsonb_to_recordset(p_kept)
-                 AS k (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, tenant text, uid bigint)
+                 AS k (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, tenant text, uid bigint)
+            WHERE v_boots[block] IS NOT NULL
             ON CONFLICT (job_id, node, boot_id, began_unix_usec, cluster)
                 DO UPDATE SET daemon_node = excluded.daemon_node, tenant = excluded.tenant, uid = excluded.uid;
     END IF;
     IF p_usage IS NOT NULL THEN
         WITH taken AS (
             INSERT INTO meter.usage_name (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec)
-                SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, p_received
+                SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, p_received[block]
                 FROM jsonb_to_recordset(p_usage)
-                     AS u (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint))
+                     AS u (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint)
+                WHERE v_boots[block] IS NOT NULL)
         INSERT INTO meter.usage (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec,
                                  block_boot, block_sequence, tenant, uid, record)
-            SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, p_received,
-                   v_boot, p_sequence, record ->> 'tenant', (record ->> 'uid')::bigint, record
+            SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, p_received[block],
+                   v_boots[block], p_sequences[block], record ->> 'tenant', (record ->> 'uid')::bigint, record
             FROM jsonb_to_recordset(p_usage)
-                 AS u (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint, record jsonb);
+                 AS u (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint, record jsonb)
+            WHERE v_boots[block] IS NOT NULL;
     END IF;
     IF p_windows IS NOT NULL THEN
         INSERT INTO meter.usage_window (job_id, node, boot_id, began_unix_usec, cluster, revision, number, window_unix_usec,
                                         received_unix_usec, block_boot, block_sequence, tenant, uid, record)
             SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, number, window_unix_usec,
-                   p_received, v_boot, p_sequence, record ->> 'tenant', (record ->> 'uid')::bigint, record
+                   p_received[block], v_boots[block], p_sequences[block], record ->> 'tenant', (record ->> 'uid')::bigint, record
             FROM jsonb_to_recordset(p_windows)
-                 AS w (job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint,
-                       number bigint, window_unix_usec bigint, record jsonb);
+                 AS w (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint,
+                       number bigint, window_unix_usec bigint, record jsonb)
+            WHERE v_boots[block] IS NOT NULL;
     END IF;
     IF p_gaps IS NOT NULL THEN
         INSERT INTO meter.gap (node, boot_id, reason, from_unix_usec, to_unix_usec, from_boottime_usec, to_boottime_usec,
                                first_sequence, last_sequence, block_boot, block_sequence)
-            SELECT p_node, boot_id, reason, from_unix_usec, to_unix_usec, from_boottime_usec, to_boottime_usec,
-                   first_sequence, last_sequence, v_boot, p_sequence
+            SELECT p_nodes[block], boot_id, reason, from_unix_usec, to_unix_usec, from_boottime_usec, to_boottime_usec,
+                   first_sequence, last_sequence, v_boots[block], p_sequences[block]
             FROM jsonb_to_recordset(p_gaps)
-                 AS g (boot_id text, reason text, from_unix_usec bigint, to_unix_usec bigint, from_boottime_usec bigint,
-                       to_boottime_usec bigint, first_sequence bigint, last_sequence bigint);
+                 AS g (block bigint, boot_id text, reason text, from_unix_usec bigint, to_unix_usec bigint, from_boottime_usec bigint,
+                       to_boottime_usec bigint, first_sequence bigint, last_sequence bigint)
+            WHERE v_boots[block] IS NOT NULL;
     END IF;
     IF p_tenants IS NOT NULL THEN
         INSERT INTO meter.tenant_counter AS kept (node, boot_id, tenant, boottime_usec, read_unix_usec, cpu_usage_usec)
-            SELECT DISTINCT ON (node, tenant) node, p_boot_id, tenant, boottime_usec, read_unix_usec, cpu_usage_usec
+            SELECT DISTINCT ON (node, p_boot_ids[block], tenant) node, p_boot_ids[block], tenant, boottime_usec, read_unix_usec, cpu_usage_usec
             FROM jsonb_to_recordset(p_tenants)
-                 AS t (node text, tenant text, boottime_usec bigint, read_unix_usec bigint, cpu_usage_usec bigint)
-            ORDER BY node, tenant, boottime_usec DESC
+                 AS t (block bigint, node text, tenant text, boottime_usec bigint, read_unix_usec bigint, cpu_usage_usec bigint)
+            WHERE v_boots[block] IS NOT NULL
+            ORDER BY node, p_boot_ids[block], tenant, boottime_usec DESC
             ON CONFLICT (node, boot_id, tenant) DO UPDATE
                 SET boottime_usec = excluded.boottime_usec, read_unix_usec = excluded.read_unix_usec,
                     cpu_usage_usec = excluded.cpu_usage_usec
                 WHERE excluded.boottime_usec > kept.boottime_usec;
     END IF;
     IF p_audit IS NOT NULL THEN
-        PERFORM meter.write_audit(p_audit);
+        INSERT INTO meter.audit_event (at_unix_usec, kind, uid, correlation_id, subject, detail)
+            SELECT at_unix_usec, kind, uid, correlation_id, subject, detail
+            FROM jsonb_to_recordset(p_audit)
+                 AS e (block bigint, at_unix_usec bigint, kind text, uid bigint, correlation_id text, subject text, detail text)
+            WHERE v_boots[block] IS NOT NULL;
     END IF;
-    RETURN true;
+    RETURN (SELECT array_agg(v_boots[place] IS NOT NULL ORDER BY place) FROM generate_subscripts(p_nodes, 1) AS place);
 END $$;
-COMMENT ON FUNCTION meter.take IS 'Takes a block and all that follows from it';
+COMMENT ON FUNCTION meter.take IS 'Takes blocks and all that follows from them';
 
 -- A block that changes nothing: the same again, another one under a name that is taken, one by a strange key.
 CREATE FUNCTION meter.answer(
@@ -359,8 +435,15 @@ COMMENT ON VIEW billing.usage_by_tenant_and_day IS 'Sums of windows'' rows, per 
 
 CREATE VIEW billing.running_job AS SELECT * FROM meter.running_job;
 COMMENT ON VIEW billing.running_job IS 'Running jobs, and which node''s state has their figures';
-CREATE VIEW billing.node_running AS SELECT * FROM meter.node_running;
-COMMENT ON VIEW billing.node_running IS 'The nodes'' states: JSON, by zlib';
+CREATE VIEW billing.node_running AS
+    SELECT running.node, running.state, running.window_minutes,
+           (SELECT array_agg(block.payload ORDER BY name.sequence)
+            FROM meter.block_name name
+                 JOIN meter.block ON block.boot = name.boot AND block.sequence = name.sequence
+                                 AND block.received_unix_usec = name.received_unix_usec
+            WHERE name.boot = running.boot AND name.sequence > running.sequence) AS since
+    FROM meter.node_running running;
+COMMENT ON VIEW billing.node_running IS 'The nodes'' states: JSON, by zlib; and the blocks that came since';
 
 CREATE VIEW billing.tenant_counter AS SELECT * FROM meter.tenant_counter;
 COMMENT ON VIEW billing.tenant_counter IS 'The tenants'' own groups, the latest reading of each boot';
@@ -411,6 +494,7 @@ BEGIN
                              WHEN c.column_name = 'allocated_cpus' THEN 'CPUs that Slurm allocated on the node'
                              WHEN c.column_name = 'quality' THEN 'exact, interpolated, estimated, gap'
                              WHEN c.column_name = 'correction' THEN 'Whether the row is a difference to earlier ones'
+                             WHEN c.column_name = 'since' THEN 'The blocks that are to be added to the state, in their order'
                              WHEN c.column_name = 'day' THEN 'In UTC'
                              WHEN c.column_name = 'windows' THEN 'How many rows'
                              WHEN c.column_name = 'user_name' THEN 'The owner''s name'

@@ -14,33 +14,32 @@ impl Plan<'_> {
     /// A job that readings name, or what is newly known of its allocation.
     pub(super) fn registered(&mut self, told: &Registered) {
         let run = &told.registration.incarnation;
-        if self.has_ended(run) || self.is_foreign(run) {
+        if self.is_passed_over(run) {
             return;
         }
-        let known = self.take_running(run);
-        let running = Running {
-            registration: Some(told.registration.clone()),
-            allocation: told.allocation.or(known.allocation),
-            ..known
-        };
+        let mut running = self.take_running(run);
+        running.registration = Some(told.registration.clone());
+        running.allocation = told.allocation.or(running.allocation);
         self.keep(run, running);
     }
 
     /// Only later readings count, and none comes back after the job's end.
     pub(super) fn running(&mut self, run: &Incarnation, readings: &[Reading]) -> Result<(), StoreError> {
-        if self.has_ended(run) || self.is_foreign(run) {
+        if self.is_passed_over(run) {
             return Ok(());
         }
-        for (metric, figure) in readings.iter().flat_map(|reading| reading.counters.iter()) {
-            column(metric.info().key, figure)?;
+        for reading in readings.iter().filter(|reading| i64::try_from(reading.counters.bits()).is_err()) {
+            for (metric, figure) in reading.counters.iter() {
+                column(metric.info().key, figure)?;
+            }
         }
         let width = self.arrival.width;
         let sequence = self.arrival.sent.key().sequence;
         let mut running = self.take_running(run);
+        let mut latest: Option<&Reading> = None;
         for reading in readings {
-            let later =
-                running.reading.as_ref().is_none_or(|last| reading.at.boottime_usec > last.at.boottime_usec);
-            if !later {
+            let last = latest.or(running.reading.as_ref());
+            if last.is_some_and(|last| reading.at.boottime_usec <= last.at.boottime_usec) {
                 continue;
             }
             let registration = running.registration.as_ref();
@@ -49,7 +48,10 @@ impl Plan<'_> {
                 None => SoFar::first_read(run.began, reading.at, width),
             });
             so_far.read(reading, sequence);
-            running.reading = Some(reading.clone());
+            latest = Some(reading);
+        }
+        if let Some(latest) = latest {
+            running.reading = Some(latest.clone());
         }
         let told = running.registration.as_ref().zip(running.reading.as_ref());
         if let (Some((registration, last)), Some(so_far)) = (told, running.so_far.as_mut()) {
@@ -67,14 +69,16 @@ impl Plan<'_> {
     pub(super) fn end(&mut self, end: &JobEnd) -> Result<(), StoreError> {
         let run = &end.registration.incarnation;
         if self.is_foreign(run) {
+            self.changes.repeatable = false;
             return Ok(());
         }
         let Some((revision, kept)) = self.facts.runs.get_mut(run).and_then(|run| run.latest.clone()) else {
             let so_far = self.take_running(run).so_far;
             self.first_end(end, so_far)?;
-            self.changes.running.insert(run.clone(), None);
+            self.forget(run);
             return Ok(());
         };
+        self.changes.repeatable = false;
         // What its readings added up to is in the first record; without them the rest is the same.
         let record = UsageRecord {
             memory_mib_seconds: kept.memory_mib_seconds,
@@ -113,6 +117,7 @@ impl Plan<'_> {
     /// marked estimated. `last` is when its last block was closed; it went down after that, and
     /// before the boot that this block is of.
     pub(super) fn close_boot(&mut self, boot_id: &BootId, last: Moment) -> Result<(), StoreError> {
+        self.changes.repeatable = false;
         if self.facts.foreign.contains(boot_id) {
             let subject = format!("boot {boot_id}");
             let detail = format!("block {} ends it, and it is another node's", self.arrival.sent.key());
@@ -125,7 +130,7 @@ impl Plan<'_> {
         for run in of_boot.cloned().collect::<Vec<_>>() {
             let state = self.facts.runs.entry(run.clone()).or_default();
             let Some(Running { registration: Some(registration), allocation, reading, so_far }) =
-                state.running.take()
+                state.running.take().map(|running| *running)
             else {
                 continue;
             };
@@ -140,34 +145,48 @@ impl Plan<'_> {
                 let detail = format!("its node went down between {} and its next boot", last.wall);
                 self.audit(AuditKind::EndEstimated, run_name(&run), detail);
             }
-            self.changes.running.insert(run, None);
+            self.forget(&run);
         }
         Ok(())
     }
 
     /// A node speaks of its own boots. One that speaks of another's is not believed, and the block says who.
     fn is_foreign(&mut self, run: &Incarnation) -> bool {
-        let foreign = self.facts.foreign.contains(&run.boot_id);
+        if !self.facts.foreign.contains(&run.boot_id) {
+            return false;
+        }
         let subject = run_name(run);
-        if foreign && !self.changes.audit.iter().any(|event| event.subject == subject) {
+        if !self.changes.audit.iter().any(|event| event.subject == subject) {
             let detail =
                 format!("block {} speaks of it, and its boot is another node's", self.arrival.sent.key());
             self.audit(AuditKind::ForeignRun, subject, detail);
         }
-        foreign
+        true
+    }
+
+    /// What is told of it changes nothing.
+    fn is_passed_over(&mut self, run: &Incarnation) -> bool {
+        let passed_over = self.has_ended(run) || self.is_foreign(run);
+        self.changes.repeatable &= !passed_over;
+        passed_over
     }
 
     fn has_ended(&self, run: &Incarnation) -> bool {
         self.facts.runs.get(run).is_some_and(|run| run.latest.is_some())
     }
 
-    fn take_running(&mut self, run: &Incarnation) -> Running {
+    fn take_running(&mut self, run: &Incarnation) -> Box<Running> {
         self.facts.runs.get_mut(run).and_then(|run| run.running.take()).unwrap_or_default()
     }
 
-    fn keep(&mut self, run: &Incarnation, running: Running) {
-        self.facts.runs.entry(run.clone()).or_default().running = Some(running.clone());
-        self.changes.running.insert(run.clone(), Some(running));
+    fn keep(&mut self, run: &Incarnation, running: Box<Running>) {
+        let state = self.facts.runs.entry(run.clone()).or_default();
+        (state.running, state.changed) = (Some(running), true);
+    }
+
+    fn forget(&mut self, run: &Incarnation) {
+        let state = self.facts.runs.entry(run.clone()).or_default();
+        (state.running, state.changed) = (None, true);
     }
 
     /// A run's record, and the rows of its windows that were not due before.

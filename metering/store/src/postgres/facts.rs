@@ -6,18 +6,12 @@ use tenantry_model::block::BlockHash;
 use tenantry_model::job::Incarnation;
 use tenantry_model::usage::UsageRecord;
 
-use super::state::{self, Jobs};
+use super::nodes::{Node, Written};
+use super::state;
 use crate::error::unreadable;
 use crate::ingest::{Before, Facts, Run, Wanted};
 use crate::query::hash;
 use crate::{PublicKey, SentBlock, StoreError, column, sql};
-
-/// Facts, the node's version that they are of, and all its running jobs.
-pub(super) struct Known {
-    pub version: i64,
-    pub facts: Facts,
-    pub jobs: Jobs,
-}
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -29,21 +23,32 @@ struct Row {
     before_closed: Option<i64>,
     boot_before_sha256: Option<Vec<u8>>,
     foreign_boots: Option<Vec<String>>,
-    running: Option<Vec<u8>>,
     revisions: Option<String>,
+    last_sequence: Option<i64>,
+    state: Option<Vec<u8>>,
+    state_boot_id: Option<String>,
+    state_sequence: Option<i64>,
+    state_window_minutes: Option<i32>,
+    since: Option<Vec<Vec<u8>>>,
 }
 
-pub(super) async fn gather(db: &mut PgConnection, sent: &SentBlock) -> Result<Known, StoreError> {
-    let (key, wanted) = (sent.key(), Wanted::by(sent));
+/// The facts, and what else there is of the node.
+pub(super) async fn gather(
+    db: &mut PgConnection,
+    sent: &SentBlock,
+    wanted: &Wanted,
+) -> Result<(Node, Facts), StoreError> {
+    let key = sent.key();
     // In the order of their places: answers name them by it.
     let runs: Vec<&Incarnation> = wanted.runs.iter().collect();
     let (before_boot, before_sequence) = wanted
         .boot_before
         .as_ref()
         .map_or((None, None), |(boot, sequence)| (Some(boot.as_str()), Some(*sequence)));
-    let row: Row = sqlx::query_as(
+    let mut row: Row = sqlx::query_as(
         "SELECT version, known, trusted, before_sequence, before_sha256, before_closed, boot_before_sha256, \
-                foreign_boots, running, revisions::text \
+                foreign_boots, revisions::text, last_sequence, \
+                state, state_boot_id, state_sequence, state_window_minutes, since \
          FROM meter.facts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(key.node.as_str())
@@ -64,37 +69,62 @@ pub(super) async fn gather(db: &mut PgConnection, sent: &SentBlock) -> Result<Kn
     .fetch_one(db)
     .await
     .map_err(sql("look for what it has about a block"))?;
-    let version = row.version;
-    let jobs = state::unpack(row.running.as_deref())?;
-    Ok(Known { version, facts: facts(row, &runs, &wanted, &jobs)?, jobs })
+    let node = node(&mut row, sent)?;
+    let facts = facts(row, &runs, wanted, &node)?;
+    Ok((node, facts))
 }
 
-fn facts(row: Row, runs: &[&Incarnation], wanted: &Wanted, jobs: &Jobs) -> Result<Facts, StoreError> {
+fn node(row: &mut Row, sent: &SentBlock) -> Result<Node, StoreError> {
+    let written = written(row)?;
+    let width = state::width(row.state_window_minutes)?;
+    let jobs = state::unpack(row.state.as_deref(), row.since.take().unwrap_or_default(), width)?;
+    let mut node = Node { version: row.version, jobs, written, ..Node::default() };
+    for key in row.trusted.take().unwrap_or_default() {
+        let BlockHash(key) = hash(&key)?;
+        node.keys.push(PublicKey(key));
+    }
+    let last = row.last_sequence.map(u64::try_from).transpose();
+    node.ahead =
+        last.map_err(|error| unreadable("block_name", error))?.filter(|last| *last > sent.key().sequence);
+    Ok(node)
+}
+
+fn written(row: &Row) -> Result<Option<Written>, StoreError> {
+    let (Some(boot_id), Some(sequence)) = (&row.state_boot_id, row.state_sequence) else { return Ok(None) };
+    let table = "node_running";
+    Ok(Some(Written {
+        boot_id: boot_id.parse().map_err(|error| unreadable(table, error))?,
+        sequence: u64::try_from(sequence).map_err(|error| unreadable(table, error))?,
+        width: state::width(row.state_window_minutes)?,
+    }))
+}
+
+fn before(row: &Row) -> Result<Option<Before>, StoreError> {
     let table = "block_name";
+    let (Some(sequence), Some(sha256)) = (row.before_sequence, &row.before_sha256) else { return Ok(None) };
+    let closed = row.before_closed.map(WallTime::from_unix_usec).transpose();
+    Ok(Some(Before {
+        sequence: u64::try_from(sequence).map_err(|error| unreadable(table, error))?,
+        hash: hash(sha256)?,
+        closed: closed.map_err(|error| unreadable(table, error))?,
+    }))
+}
+
+fn facts(row: Row, runs: &[&Incarnation], wanted: &Wanted, node: &Node) -> Result<Facts, StoreError> {
     let mut facts = Facts {
         known: row.known.as_deref().map(hash).transpose()?,
+        keys: node.keys.clone(),
+        before: before(&row)?,
         boot_before: row.boot_before_sha256.as_deref().map(hash).transpose()?,
         ..Facts::default()
     };
-    for key in row.trusted.unwrap_or_default() {
-        let BlockHash(key) = hash(&key)?;
-        facts.keys.push(PublicKey(key));
-    }
-    if let (Some(sequence), Some(sha256)) = (row.before_sequence, row.before_sha256) {
-        let closed = row.before_closed.map(WallTime::from_unix_usec).transpose();
-        facts.before = Some(Before {
-            sequence: u64::try_from(sequence).map_err(|error| unreadable(table, error))?,
-            hash: hash(&sha256)?,
-            closed: closed.map_err(|error| unreadable(table, error))?,
-        });
-    }
     for boot in row.foreign_boots.unwrap_or_default() {
         facts.foreign.insert(boot.parse().map_err(|error| unreadable("boot", error))?);
     }
-    for (run, running) in jobs {
+    for (run, running) in &node.jobs {
         let ended = wanted.ended.contains(&run.boot_id) && running.registration.is_some();
         if ended || wanted.runs.contains(run) {
-            facts.runs.insert(run.clone(), Run { latest: None, running: Some(running.clone()) });
+            facts.runs.insert(run.clone(), Run::running(running.clone()));
         }
     }
     if let Some(text) = row.revisions {

@@ -200,12 +200,13 @@ async fn running(from: &mut SqliteConnection, into: &mut PgConnection) -> Result
             reading: parse_json(table, reading.as_deref())?,
             so_far: parse_json(table, so_far.as_deref())?,
         };
-        nodes.entry(daemon).or_default().insert(run, running);
+        nodes.entry(daemon).or_default().insert(run, Box::new(running));
     }
     for (node, jobs) in nodes {
         sqlx::query(
             "INSERT INTO meter.node_running (node, state) VALUES ($1, $2) \
-             ON CONFLICT (node) DO UPDATE SET state = excluded.state",
+             ON CONFLICT (node) DO UPDATE \
+                 SET state = excluded.state, boot = NULL, sequence = NULL, window_minutes = NULL",
         )
         .bind(&node)
         .bind(state::pack(&jobs)?)

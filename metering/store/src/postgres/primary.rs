@@ -77,12 +77,19 @@ impl Primary {
 
     /// A connection to the primary.
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        self.acquire_of().await.map(|(db, _)| db)
+    }
+
+    /// And a number that is another one each time that the primary was looked for.
+    pub async fn acquire_of(&self) -> Result<(PoolConnection<Postgres>, u64), StoreError> {
         let current = self.current().await?;
         if let Ok(db) = current.pool.acquire().await {
-            return Ok(db);
+            return Ok((db, current.number));
         }
         self.forget(current.number).await;
-        self.current().await?.pool.acquire().await.map_err(sql("connect to the primary"))
+        let current = self.current().await?;
+        let db = current.pool.acquire().await.map_err(sql("connect to the primary"))?;
+        Ok((db, current.number))
     }
 
     /// The primary is somewhere else, or nowhere: the next connection looks for it.

@@ -148,21 +148,25 @@ async fn ended(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<Usage
 /// The states of those nodes that have a job in question, and of them the jobs in question.
 async fn running(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<UsageRecord>, StoreError> {
     let running = jobs(snapshot, filter).await?;
-    let records = running.iter().filter_map(Running::record);
+    let records = running.iter().filter_map(|running| running.record());
     Ok(records.filter(|record| asks_for_record(filter, record)).collect())
 }
 
-async fn jobs(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<Running>, StoreError> {
+/// What is written down, how wide the windows are of runs that begin later, and the blocks since.
+type State = (Vec<u8>, Option<i32>, Option<Vec<Vec<u8>>>);
+
+async fn jobs(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<Box<Running>>, StoreError> {
     let mut query = QueryBuilder::new(
-        "SELECT state FROM billing.node_running WHERE node IN (SELECT daemon_node FROM billing.running_job WHERE true",
+        "SELECT state, window_minutes, since FROM billing.node_running WHERE node IN (SELECT daemon_node FROM billing.running_job WHERE true",
     );
     restrict(&mut query, filter);
     query.push(")");
-    let states: Vec<Vec<u8>> =
-        query.build_query_scalar().fetch_all(snapshot).await.map_err(sql("read running jobs"))?;
+    let states: Vec<State> =
+        query.build_query_as().fetch_all(snapshot).await.map_err(sql("read running jobs"))?;
     let mut jobs = Vec::new();
-    for state in &states {
-        jobs.extend(state::unpack(Some(state))?.into_values());
+    for (state, minutes, since) in states {
+        let width = state::width(minutes)?;
+        jobs.extend(state::unpack(Some(&state), since.unwrap_or_default(), width)?.into_values());
     }
     Ok(jobs)
 }

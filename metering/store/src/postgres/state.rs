@@ -1,4 +1,4 @@
-//! A node's running jobs in one column: JSON, by zlib.
+//! A node's running jobs in one column, JSON by zlib, and the blocks that came since it was written.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -7,12 +7,13 @@ use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use tenantry_model::job::Incarnation;
+use tenantry_model::window::WindowWidth;
 
-use crate::StoreError;
 use crate::error::unreadable;
-use crate::ingest::Running;
+use crate::ingest::{Arrival, Changes, Facts, Run, Running, Wanted, plan};
+use crate::{SentBlock, StoreError};
 
-pub(super) type Jobs = BTreeMap<Incarnation, Running>;
+pub(super) type Jobs = BTreeMap<Incarnation, Box<Running>>;
 
 /// No state is larger: a column that says so is broken.
 const MOST_BYTES: u64 = 256 << 20;
@@ -26,14 +27,60 @@ pub(super) fn pack(jobs: &Jobs) -> Result<Vec<u8>, StoreError> {
     packed.finish().map_err(|error| unreadable(TABLE, error))
 }
 
-pub(super) fn unpack(state: Option<&[u8]>) -> Result<Jobs, StoreError> {
-    let Some(state) = state else { return Ok(Jobs::default()) };
+/// The jobs that were written down, with what the blocks since have changed; `width` is that of runs that began in them.
+pub(super) fn unpack(
+    state: Option<&[u8]>,
+    since: Vec<Vec<u8>>,
+    width: WindowWidth,
+) -> Result<Jobs, StoreError> {
+    let mut jobs = match state {
+        Some(state) => written(state)?,
+        None => Jobs::default(),
+    };
+    for bytes in since {
+        let sent = SentBlock::parse(bytes).map_err(|error| unreadable("block", error))?;
+        repeat(&mut jobs, &sent, width)?;
+    }
+    Ok(jobs)
+}
+
+/// The windows' width as it stands in its column; where there is none, there are no blocks either that it is for.
+pub(super) fn width(minutes: Option<i32>) -> Result<WindowWidth, StoreError> {
+    let Some(minutes) = minutes else { return Ok(WindowWidth::HOUR) };
+    let minutes = u16::try_from(minutes).map_err(|error| unreadable(TABLE, error))?;
+    WindowWidth::from_minutes(minutes).map_err(|error| unreadable(TABLE, error))
+}
+
+fn written(state: &[u8]) -> Result<Jobs, StoreError> {
     let mut text = Vec::new();
     ZlibDecoder::new(state)
         .take(MOST_BYTES)
         .read_to_end(&mut text)
         .map_err(|error| unreadable(TABLE, error))?;
-    let jobs: Vec<(Incarnation, Running)> =
+    let jobs: Vec<(Incarnation, Box<Running>)> =
         serde_json::from_slice(&text).map_err(|error| unreadable(TABLE, error))?;
     Ok(jobs.into_iter().collect())
+}
+
+/// What a block did to the jobs when it came ([`Changes::repeatable`]).
+fn repeat(jobs: &mut Jobs, sent: &SentBlock, width: WindowWidth) -> Result<(), StoreError> {
+    let arrival = Arrival { sent, received: sent.closed().wall, correlation_id: "", width };
+    let mut facts = Facts { keys: vec![sent.signer()], ..Facts::default() };
+    for run in Wanted::by(sent).runs {
+        if let Some(running) = jobs.remove(&run) {
+            facts.runs.insert(run, Run::running(running));
+        }
+    }
+    apply(jobs, &mut plan(arrival, facts)?);
+    Ok(())
+}
+
+/// Jobs as a block leaves them.
+pub(super) fn apply(jobs: &mut Jobs, changes: &mut Changes) {
+    for (run, running) in std::mem::take(&mut changes.running) {
+        match running {
+            Some(running) => jobs.insert(run, running),
+            None => jobs.remove(&run),
+        };
+    }
 }

@@ -2,50 +2,28 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::postgres::PgConnection;
-use tenantry_model::NodeName;
-use tenantry_model::block::Receipt;
 use tenantry_model::job::Incarnation;
+use tenantry_model::{NodeName, TenantPath};
 
-use super::facts::Known;
+use super::planned::Planned;
 use super::settings::Standby;
-use super::state;
 use crate::error::unreadable;
-use crate::ingest::{Arrival, Changes, Running, Taken, plan};
+use crate::ingest::{Arrival, GapRow, TenantRow};
 use crate::{AuditEvent, PublicKey, StoreError, column, sql};
 
-/// `None` where the facts were no longer those of the node: they are asked for again.
-pub(super) async fn take(
-    db: &mut PgConnection,
-    arrival: Arrival<'_>,
-    known: Known,
-    standby: Standby,
-) -> Result<Option<Taken>, StoreError> {
-    let Known { version, facts, mut jobs } = known;
-    let changes = plan(arrival, facts)?;
-    let taken = changes.taken;
-    let done = if taken == Taken::Receipt(Receipt::New) {
-        let (kept, gone) = running_jobs(&changes, &jobs);
-        let state = if changes.running.is_empty() {
-            None
-        } else {
-            for (run, running) in &changes.running {
-                match running {
-                    Some(running) => jobs.insert(run.clone(), running.clone()),
-                    None => jobs.remove(run),
-                };
-            }
-            Some(state::pack(&jobs)?)
-        };
-        block(db, arrival, version, standby, &changes, state, [kept, gone]).await?
-    } else {
-        answer(db, arrival, version, standby, &changes.audit).await?
-    };
-    Ok(done.then_some(taken))
+/// A row, and the place of the block that it is of: the function counts from 1.
+#[derive(Serialize)]
+struct Of<T> {
+    block: usize,
+    #[serde(flatten)]
+    row: T,
 }
 
 #[derive(Serialize)]
 struct RunKey<'a> {
+    block: usize,
     job_id: u32,
     node: &'a str,
     boot_id: &'a str,
@@ -62,12 +40,13 @@ struct RunKey<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     window_unix_usec: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<&'a serde_json::value::RawValue>,
+    record: Option<&'a RawValue>,
 }
 
 impl<'a> RunKey<'a> {
-    fn of(run: &'a Incarnation) -> Self {
+    fn of(block: usize, run: &'a Incarnation) -> Self {
         Self {
+            block,
             job_id: run.job_id.0,
             node: run.node.as_str(),
             boot_id: run.boot_id.as_str(),
@@ -83,94 +62,121 @@ impl<'a> RunKey<'a> {
     }
 }
 
-/// Rows of `running_job` that come or change, and those that go: none in a block that only has readings.
-fn running_jobs<'a>(changes: &'a Changes, before: &state::Jobs) -> (Vec<RunKey<'a>>, Vec<RunKey<'a>>) {
-    let (mut kept, mut gone) = (Vec::new(), Vec::new());
-    for (run, running) in &changes.running {
-        let known = before.get(run);
-        match running {
-            Some(Running { registration, .. }) => {
-                let told = |running: &Running| {
-                    let registration = running.registration.as_ref()?;
-                    Some((registration.placement.tenant().cloned(), registration.uid))
-                };
-                let (now, then) = (running.as_ref().and_then(told), known.map(told));
-                if then.as_ref() != Some(&now) {
-                    let mut row = RunKey::of(run);
-                    row.tenant = registration
-                        .as_ref()
-                        .and_then(|registration| registration.placement.tenant())
-                        .map(tenantry_model::TenantPath::as_str);
-                    row.uid = registration.as_ref().map(|registration| registration.uid);
-                    kept.push(row);
-                }
-            }
-            None if known.is_some() => gone.push(RunKey::of(run)),
-            None => {}
-        }
-    }
-    (kept, gone)
+/// What the functions take, of all blocks.
+#[derive(Default)]
+struct Rows<'a> {
+    fresh: Vec<RunKey<'a>>,
+    kept: Vec<RunKey<'a>>,
+    gone: Vec<RunKey<'a>>,
+    usage: Vec<RunKey<'a>>,
+    windows: Vec<RunKey<'a>>,
+    gaps: Vec<Of<&'a GapRow>>,
+    tenants: Vec<Of<&'a TenantRow>>,
+    audit: Vec<Of<Value>>,
 }
 
-async fn block(
+impl<'a> Rows<'a> {
+    fn of(planned: &'a [Planned<'a>]) -> Result<Self, StoreError> {
+        let mut rows = Self::default();
+        for (block, planned) in (1..).zip(planned) {
+            rows.add(block, planned)?;
+        }
+        Ok(rows)
+    }
+
+    fn add(&mut self, block: usize, planned: &'a Planned<'a>) -> Result<(), StoreError> {
+        let changes = &planned.changes;
+        self.fresh.extend(planned.fresh.iter().map(|run| RunKey::of(block, run)));
+        self.gone.extend(planned.gone.iter().map(|run| RunKey::of(block, run)));
+        for run in &planned.kept {
+            let told = planned.node.jobs.get(run).and_then(|running| running.registration.as_ref());
+            let mut row = RunKey::of(block, run);
+            row.tenant = told.and_then(|told| told.placement.tenant()).map(TenantPath::as_str);
+            row.uid = told.map(|told| told.uid);
+            self.kept.push(row);
+        }
+        for row in &changes.usage {
+            let mut wanted = RunKey::of(block, &row.run);
+            wanted.revision = Some(row.revision);
+            wanted.record = Some(raw("usage", &row.record)?);
+            self.usage.push(wanted);
+        }
+        for row in &changes.windows {
+            let mut wanted = RunKey::of(block, &row.run);
+            wanted.revision = Some(row.revision);
+            wanted.number = Some(row.number);
+            wanted.window_unix_usec = Some(row.window_unix_usec);
+            wanted.record = Some(raw("usage_window", &row.record)?);
+            self.windows.push(wanted);
+        }
+        self.gaps.extend(changes.gaps.iter().map(|row| Of { block, row }));
+        self.tenants.extend(changes.tenants.iter().map(|row| Of { block, row }));
+        self.audit.extend(events(&changes.audit).into_iter().map(|row| Of { block, row }));
+        Ok(())
+    }
+}
+
+fn raw<'a>(table: &'static str, record: &'a str) -> Result<&'a RawValue, StoreError> {
+    serde_json::from_str(record).map_err(|error| unreadable(table, error))
+}
+
+/// For each block whether it was taken: not where the facts were no longer those that it was planned on.
+pub(super) async fn take(
     db: &mut PgConnection,
-    arrival: Arrival<'_>,
-    version: i64,
+    planned: &[Planned<'_>],
     standby: Standby,
-    changes: &Changes,
-    state: Option<Vec<u8>>,
-    [kept, gone]: [Vec<RunKey<'_>>; 2],
-) -> Result<bool, StoreError> {
-    let sent = arrival.sent;
-    let key = sent.key();
-    let mut usage = Vec::new();
-    for row in &changes.usage {
-        let mut wanted = RunKey::of(&row.run);
-        wanted.revision = Some(row.revision);
-        wanted.record = Some(serde_json::from_str(&row.record).map_err(|error| unreadable("usage", error))?);
-        usage.push(wanted);
-    }
-    let mut windows = Vec::new();
-    for row in &changes.windows {
-        let mut wanted = RunKey::of(&row.run);
-        wanted.revision = Some(row.revision);
-        wanted.number = Some(row.number);
-        wanted.window_unix_usec = Some(row.window_unix_usec);
-        wanted.record =
-            Some(serde_json::from_str(&row.record).map_err(|error| unreadable("usage_window", error))?);
-        windows.push(wanted);
-    }
-    sqlx::query_scalar(
-        "SELECT meter.take($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
-                           $15::jsonb, $16::jsonb, $17::jsonb, $18::jsonb, $19::jsonb, $20::jsonb, $21::jsonb)",
+) -> Result<Vec<bool>, StoreError> {
+    let rows = Rows::of(planned)?;
+    let sent = || planned.iter().map(|planned| planned.arrival.sent);
+    let sequences: Result<Vec<i64>, StoreError> =
+        sent().map(|sent| column("sequence", sent.key().sequence)).collect();
+    let state_sequences: Result<Vec<Option<i64>>, StoreError> = planned
+        .iter()
+        .map(|planned| {
+            planned.state.as_ref().map(|state| column("sequence", state.written.sequence)).transpose()
+        })
+        .collect();
+    let minutes =
+        |planned: &Planned<'_>| planned.state.as_ref().map(|state| i32::from(u16::from(state.written.width)));
+    let done: Vec<bool> = sqlx::query_scalar(
+        "SELECT meter.take($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+                           $17::jsonb, $18::jsonb, $19::jsonb, $20::jsonb, $21::jsonb, $22::jsonb, $23::jsonb, $24::jsonb)",
     )
     .bind(standby == Standby::Required)
-    .bind(key.node.as_str())
-    .bind(version)
-    .bind(arrival.received.unix_usec())
-    .bind(key.boot_id.as_str())
-    .bind(column("sequence", key.sequence)?)
-    .bind(&sent.hash().0[..])
-    .bind(sent.bytes())
-    .bind(&sent.previous().0[..])
-    .bind(&sent.signer().0[..])
-    .bind(sent.closed().wall.unix_usec())
-    .bind(arrival.correlation_id)
-    .bind(changes.trust.is_some())
-    .bind(state)
-    .bind(json(&kept)?)
-    .bind(json(&gone)?)
-    .bind(json(&usage)?)
-    .bind(json(&windows)?)
-    .bind(json(&changes.gaps)?)
-    .bind(json(&changes.tenants)?)
-    .bind(json(&events(&changes.audit))?)
+    .bind(sent().map(|sent| sent.key().node.as_str()).collect::<Vec<_>>())
+    .bind(planned.iter().map(|planned| planned.version).collect::<Vec<_>>())
+    .bind(planned.iter().map(|planned| planned.arrival.received.unix_usec()).collect::<Vec<_>>())
+    .bind(sent().map(|sent| sent.key().boot_id.as_str()).collect::<Vec<_>>())
+    .bind(sequences?)
+    .bind(sent().map(|sent| sent.hash().0.to_vec()).collect::<Vec<_>>())
+    .bind(sent().map(|sent| sent.bytes()).collect::<Vec<_>>())
+    .bind(sent().map(|sent| sent.previous().0.to_vec()).collect::<Vec<_>>())
+    .bind(sent().map(|sent| sent.signer().0.to_vec()).collect::<Vec<_>>())
+    .bind(sent().map(|sent| sent.closed().wall.unix_usec()).collect::<Vec<_>>())
+    .bind(planned.iter().map(|planned| planned.arrival.correlation_id).collect::<Vec<_>>())
+    .bind(planned.iter().map(|planned| planned.changes.trust.is_some()).collect::<Vec<_>>())
+    .bind(planned.iter().map(|planned| Some(&*planned.state.as_ref()?.packed)).collect::<Vec<Option<&[u8]>>>())
+    .bind(state_sequences?)
+    .bind(planned.iter().map(minutes).collect::<Vec<_>>())
+    .bind(json(&rows.fresh)?)
+    .bind(json(&rows.kept)?)
+    .bind(json(&rows.gone)?)
+    .bind(json(&rows.usage)?)
+    .bind(json(&rows.windows)?)
+    .bind(json(&rows.gaps)?)
+    .bind(json(&rows.tenants)?)
+    .bind(json(&rows.audit)?)
     .fetch_one(db)
     .await
-    .map_err(sql("take a block"))
+    .map_err(sql("take blocks"))?;
+    if done.len() == planned.len() {
+        return Ok(done);
+    }
+    Err(unreadable("node", "take() did not say of each block what became of it"))
 }
 
-async fn answer(
+/// Acknowledges a block that changes nothing but the audit; `false` where the node has another version.
+pub(super) async fn answer(
     db: &mut PgConnection,
     arrival: Arrival<'_>,
     version: i64,

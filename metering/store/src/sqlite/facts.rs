@@ -57,8 +57,8 @@ pub(super) async fn gather(
     }
     for run in runs {
         let latest = latest_revision(db, &run).await?;
-        let running = running(db, &run).await?;
-        facts.runs.insert(run, crate::ingest::Run { latest, running });
+        let running = running(db, &run).await?.map(Box::new);
+        facts.runs.insert(run, crate::ingest::Run { latest, running, changed: false });
     }
     Ok(facts)
 }
