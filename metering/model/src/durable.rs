@@ -28,8 +28,20 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
 /// # Errors
 /// Any step's error; `path` is then as it was.
 pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    replace(path, text, 0o600)
+}
+
+/// As [`write`], for everybody to read: mode 0644.
+///
+/// # Errors
+/// Any step's error; `path` is then as it was.
+pub fn write_public(path: &Path, text: &[u8]) -> io::Result<()> {
+    replace(path, text, 0o644)
+}
+
+fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let unfinished = path.with_added_extension(UNFINISHED);
-    let written = write_synced(&unfinished, text).and_then(|()| fs::rename(&unfinished, path));
+    let written = write_synced(&unfinished, text, mode).and_then(|()| fs::rename(&unfinished, path));
     if written.is_err() {
         // The first error is the one to report; a leftover is overwritten by the next attempt.
         let _ = fs::remove_file(&unfinished);
@@ -41,8 +53,8 @@ pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     }
 }
 
-fn write_synced(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+fn write_synced(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.write_all(text)?;
     file.sync_all()
 }
@@ -75,6 +87,17 @@ mod tests {
         write_json(&path, &vec![3]).unwrap();
         assert_eq!(read_json::<Vec<u32>>(&path).unwrap(), Some(vec![3]));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_everybody_reads_is_whole_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("plugstack.conf");
+        write_public(&path, b"one").unwrap();
+        write_public(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

@@ -1,11 +1,10 @@
 //! The one line that plugstack.conf includes: whole at every moment, for whoever reads it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use tenantry_model::durable::UNFINISHED;
+use tenantry_model::durable;
 
 /// What it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,26 +61,10 @@ pub fn write(file: &Path, line: &Line) -> io::Result<()> {
     if read(file) == *line && file.exists() {
         return Ok(());
     }
-    replace(file, line).or_else(|error| match line {
+    // srun and sbatch read it as whoever calls them.
+    durable::write_public(file, line.text().as_bytes()).or_else(|error| match line {
         Line::Off(_) if file.exists() => OpenOptions::new().write(true).open(file)?.set_len(0),
         Line::On(_) | Line::Off(_) => Err(error),
-    })
-}
-
-fn replace(file: &Path, line: &Line) -> io::Result<()> {
-    let unfinished = file.with_added_extension(UNFINISHED);
-    let written = || {
-        // srun and sbatch read it as whoever calls them.
-        let mut new =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&unfinished)?;
-        new.write_all(line.text().as_bytes())?;
-        new.sync_all()?;
-        fs::rename(&unfinished, file)?;
-        file.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-    };
-    written().inspect_err(|_| {
-        // The first error is the one to report; a leftover is overwritten by the next attempt.
-        let _ = fs::remove_file(&unfinished);
     })
 }
 
@@ -113,7 +96,7 @@ mod tests {
         let file = dir.path().join("plugstack.conf");
         write(&file, &Line::On("/a.so".into())).unwrap();
         // A directory in the place of the unfinished file stands for a disk that takes nothing.
-        fs::create_dir(file.with_added_extension(UNFINISHED)).unwrap();
+        fs::create_dir(file.with_added_extension(durable::UNFINISHED)).unwrap();
         assert!(write(&file, &Line::On("/b.so".into())).is_err());
         assert_eq!(read(&file), Line::On("/a.so".into()));
         write(&file, &Line::Off("no build".into())).unwrap();

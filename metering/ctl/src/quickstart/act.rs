@@ -1,12 +1,12 @@
 //! Does a step. Each is safe to do again.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tenantry_model::durable::UNFINISHED;
+use tenantry_model::durable;
 use tenantry_model::usage::UsageReport;
 
 use super::first;
@@ -53,23 +53,11 @@ fn deed(deed: &Deed, usage: &mut Option<UsageReport>) -> Result<(), String> {
     }
 }
 
-/// Whole or not there, for all to read, as Slurm's users must.
+/// For all to read, as Slurm's users must.
 fn put(file: &Path, text: &str) -> io::Result<()> {
     let dir = file.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
-    let unfinished = file.with_added_extension(UNFINISHED);
-    let written = || {
-        let mut new =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&unfinished)?;
-        new.write_all(text.as_bytes())?;
-        new.sync_all()?;
-        fs::rename(&unfinished, file)?;
-        File::open(dir)?.sync_all()
-    };
-    written().inspect_err(|_| {
-        // The first error is the one to report; a leftover is overwritten by the next attempt.
-        let _ = fs::remove_file(&unfinished);
-    })
+    durable::write_public(file, text.as_bytes())
 }
 
 fn append(file: &Path, line: &str) -> io::Result<()> {
