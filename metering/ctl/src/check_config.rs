@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::ValueEnum;
 use serde_json::json;
 use tenantry_model::tenants::Tenants;
 
 use crate::error::Error;
+use crate::format::Format;
 
 /// Check tenants.toml and tenants.d/*.toml
 ///
@@ -21,12 +21,6 @@ pub struct Args {
     /// How the result is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {

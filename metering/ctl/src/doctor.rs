@@ -21,9 +21,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-
 use crate::error::Error;
+use crate::format::Format;
 use machine::Machine;
 
 /// Find what on this node and in Slurm's configuration weakens isolation or billing
@@ -44,12 +43,6 @@ pub struct Args {
     /// A tree of files and recorded commands to examine in place of this machine
     #[arg(long, value_name = "DIR", hide = true)]
     root: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode, Error> {

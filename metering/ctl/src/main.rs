@@ -5,6 +5,7 @@ mod ask;
 mod check_config;
 mod doctor;
 mod error;
+mod format;
 #[cfg(test)]
 mod generated;
 mod groups;

@@ -16,12 +16,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use nix::unistd::geteuid;
 use serde_json::json;
 
 use crate::EX_UNAVAILABLE;
 use crate::error::Error;
+use crate::format::Format;
 pub use choice::{Build, Choice, Found, Reason, When, choose};
 use line::Line;
 
@@ -65,12 +66,6 @@ enum Action {
     },
     /// Have Slurm load no plugin; refused while jobs run in their tenants here
     Off,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode, Error> {

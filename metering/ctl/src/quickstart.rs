@@ -16,10 +16,10 @@ mod tenants;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::ValueEnum;
 use nix::unistd::geteuid;
 
 use crate::error::Error;
+use crate::format::Format;
 use plan::{Plan, State};
 
 /// Something is left to be done.
@@ -51,12 +51,6 @@ pub struct Args {
     /// How it is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode, Error> {

@@ -4,12 +4,13 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use serde::Serialize;
 use tenantry_model::{BootId, Bytes, WallTime};
 use tenantry_spool::{Finding, Inspection, Range, Status};
 
 use crate::error::Error;
+use crate::format::Format;
 
 /// Look at this node's spool: what waits for the ledger, whether it is whole, its blocks
 ///
@@ -64,12 +65,6 @@ impl RangeArgs {
     fn range(&self) -> Range {
         Range { boot_id: self.boot.clone(), first: self.first, last: self.last }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 #[derive(Serialize)]
