@@ -146,7 +146,8 @@ pub fn quoted_path(request: &Request) -> String {
     request.uri().path().chars().take(128).collect()
 }
 
-/// Gives the request its name, and the log a line about it.
+/// Gives the request its name, and the log a line about it. Whoever would change something where nothing can be
+/// changed is written down.
 pub async fn correlate(
     State(app): State<Arc<App>>,
     ConnectInfo(caller): ConnectInfo<Caller>,
@@ -160,10 +161,15 @@ pub async fn correlate(
     };
     let path = quoted_path(&request);
     let span = tracing::info_span!("request", correlation_id = id, %caller, method = %request.method(), path);
+    let change = (!request.method().is_safe()).then(|| format!("{} {path}", request.method()));
     request.extensions_mut().insert(CorrelationId(id.clone()));
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     app.stats.answered(status);
+    if let (Some(subject), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) = (change, status) {
+        let detail = format!("{caller} would change what cannot be changed");
+        app.audit(&caller.to_string(), caller.uid(), id.clone(), subject, detail).await;
+    }
     span.in_scope(|| match status.as_u16() {
         500.. => tracing::error!(%status, "not served"),
         400.. => tracing::warn!(%status, "refused"),
@@ -245,8 +251,7 @@ impl From<StoreError> for Failure {
 }
 
 /// For paths there are not.
-pub async fn not_found(app: State<Arc<App>>, caller: ConnectInfo<Caller>, request: Request) -> Failure {
-    audit_change(&app, &caller, Change::of(&request)).await;
+pub async fn not_found() -> Failure {
     Failure::new(
         StatusCode::NOT_FOUND,
         "there is no such path here",
@@ -255,40 +260,12 @@ pub async fn not_found(app: State<Arc<App>>, caller: ConnectInfo<Caller>, reques
 }
 
 /// For methods a path does not have.
-pub async fn method_not_allowed(
-    app: State<Arc<App>>,
-    caller: ConnectInfo<Caller>,
-    request: Request,
-) -> Failure {
-    audit_change(&app, &caller, Change::of(&request)).await;
+pub async fn method_not_allowed() -> Failure {
     Failure::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "this path does not take this method",
         "it is GET /v1/usage, and POST /v1/blocks",
     )
-}
-
-/// What somebody would change where nothing can be changed.
-struct Change {
-    correlation_id: String,
-    subject: String,
-}
-
-impl Change {
-    fn of(request: &Request) -> Option<Self> {
-        let CorrelationId(id) = request.extensions().get()?;
-        (!request.method().is_safe()).then(|| Self {
-            correlation_id: id.clone(),
-            subject: format!("{} {}", request.method(), quoted_path(request)),
-        })
-    }
-}
-
-async fn audit_change(app: &App, caller: &Caller, change: Option<Change>) {
-    if let Some(Change { correlation_id, subject }) = change {
-        let detail = format!("{caller} would change what cannot be changed");
-        app.audit(&caller.to_string(), caller.uid(), correlation_id, subject, detail).await;
-    }
 }
 
 #[cfg(test)]
