@@ -80,17 +80,20 @@ impl Windows {
     /// What was used between two moments of the monotonic clock, evenly.
     pub fn spread(&mut self, quantity: Quantity, since: Usec, at: Moment, amount: i128, source: Source) {
         let time = Usec(at.boottime_usec.0.saturating_sub(since.0));
+        let quality_of = |parts: usize| {
+            let placed = quantity != Quantity::Memory && parts <= 1;
+            let counted = quantity == Quantity::Memory || COUNTERS.contains(&quantity);
+            if counted && !placed && time > INTERPOLATED_AFTER {
+                WindowQuality::Interpolated
+            } else {
+                WindowQuality::Exact
+            }
+        };
         // Nearly always: an interval of seconds in a window of an hour needs no cutting.
         if amount >= 0
             && let Some(window) = self.one_window(time, at.wall)
         {
-            let memory = quantity == Quantity::Memory;
-            let quality = if memory && time > INTERPOLATED_AFTER {
-                WindowQuality::Interpolated
-            } else {
-                WindowQuality::Exact
-            };
-            return self.add(window, quantity, amount, quality, source);
+            return self.add(window, quantity, amount, quality_of(1), source);
         }
         let from = Moment { boottime_usec: since, ..at };
         let many = time.0.checked_div(self.width.usec().0).is_none_or(|windows| windows > MOST_WINDOWS);
@@ -99,13 +102,7 @@ impl Windows {
             _ => None,
         };
         let Some(parts) = parts else { return self.put(quantity, at, amount, WindowQuality::Exact, source) };
-        let placed = quantity != Quantity::Memory && parts.len() <= 1;
-        let counted = quantity == Quantity::Memory || COUNTERS.contains(&quantity);
-        let quality = if counted && !placed && time > INTERPOLATED_AFTER {
-            WindowQuality::Interpolated
-        } else {
-            WindowQuality::Exact
-        };
+        let quality = quality_of(parts.len());
         for part in parts {
             // A part is at most the whole.
             let part_amount = i128::try_from(part.quantity).unwrap_or(amount);
