@@ -42,14 +42,20 @@ fn try_end(site: &Site, node: Option<&NodeName>, job: JobId) -> Result<bool, Err
     };
     let Some(scope) = scope else { return Ok(false) };
     let records = site.paths.job(scope.as_path(), job);
-    let lock = lock::take_if_there(&records.dir).map_err(Error::record("lock", &records.dir))?;
-    let Some(_lock) = lock else { return Ok(false) };
-    let Some(registration) = registration(&records)? else {
-        // Its prolog died before it was registered, and no step of it was let in.
-        return Ok(false);
-    };
+    // Without: its prolog died before it was registered, and no step of it was let in.
+    let Some((_lock, registration)) = locked_registration(&records)? else { return Ok(false) };
     registered(site, &records, registration)?;
     Ok(true)
+}
+
+/// A job's registration, if it has one, and its lock, which was waited for: nobody else acts on the job meanwhile.
+///
+/// # Errors
+/// Where there is one that cannot be read, or the lock cannot be had.
+pub fn locked_registration(records: &JobRecords) -> Result<Option<(lock::Lock, Registration)>, Error> {
+    let lock = lock::take_if_there(&records.dir).map_err(Error::record("lock", &records.dir))?;
+    let Some(lock) = lock else { return Ok(None) };
+    Ok(registration(records)?.map(|registration| (lock, registration)))
 }
 
 /// A job's registration, if it has one.

@@ -5,7 +5,7 @@ use tenantry_cgroup::GroupPath;
 use tenantry_model::job::Placement;
 use tenantry_model::{JobId, ids::Sluid};
 
-use crate::{Error, Site, close, late, lock, place, steps};
+use crate::{Error, Site, close, late, place, steps};
 
 /// Moves what stands under the new name into the job's group, and mounts that there; whether `own`, the group of a step
 /// that begins, was such a name. It is registered first, so that the job's end undoes it whatever happens in between.
@@ -17,9 +17,7 @@ use crate::{Error, Site, close, late, lock, place, steps};
 pub fn rejoin(site: &Site, scope: &GroupPath, job: JobId, own: &GroupPath) -> Result<bool, Error> {
     let Some(name) = name(scope, job, own) else { return Ok(false) };
     let records = site.paths.job(scope.as_path(), job);
-    let lock = lock::take_if_there(&records.dir).map_err(Error::record("lock", &records.dir))?;
-    let Some(_lock) = lock else { return Ok(false) };
-    let Some(mut registration) = close::registration(&records)? else { return Ok(false) };
+    let Some((_lock, mut registration)) = close::locked_registration(&records)? else { return Ok(false) };
     let Placement::Grafted { leaf, mounts, .. } = &mut registration.placement else { return Ok(false) };
     if mounts.iter().any(|mount| mount == name.as_path()) {
         return Ok(false);

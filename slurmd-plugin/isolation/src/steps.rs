@@ -14,6 +14,10 @@ use tenantry_model::{Clock, Moment};
 
 use crate::{Error, Site, settle};
 
+/// What ends by itself in a moment is looked at again and again, for two seconds at most.
+const PAUSE: Duration = Duration::from_millis(5);
+const LOOKS: usize = 400;
+
 /// The group of a step, from slurmstepd's own in it; `None` where it stands elsewhere.
 #[must_use]
 pub fn group_of(own: &GroupPath) -> Option<GroupPath> {
@@ -57,13 +61,11 @@ pub fn end(root: &Root, clock: &dyn Clock, records: &JobRecords, group: &GroupPa
     while_denied(|| durable::write_json(&file, &ended)).map_err(Error::record("write", &file))
 }
 
-/// Tries again what root is denied, for two seconds. The effective user is the whole process's, and
+/// Tries again what root is denied. The effective user is the whole process's, and
 /// slurmstepd becomes the job's for a moment when another thread of it ends X11 forwarding: in each
 /// extern step, just when the step's end is noted.
 fn while_denied<T>(what: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    const PAUSE: Duration = Duration::from_millis(5);
-    const TRIES: usize = 400;
-    for _ in 0..TRIES {
+    for _ in 0..LOOKS {
         match what() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => thread::sleep(PAUSE),
             done => return done,
@@ -73,10 +75,8 @@ fn while_denied<T>(what: impl Fn() -> io::Result<T>) -> io::Result<T> {
 }
 
 /// What Slurm has just killed may take a moment to be gone, on a node that is busy more than one: the extern step's
-/// sleeper, most often. Two seconds at most.
+/// sleeper, most often.
 fn wait_for_the_last(root: &Root, group: &GroupPath) -> Result<(), Error> {
-    const PAUSE: Duration = Duration::from_millis(5);
-    const LOOKS: usize = 400;
     let tasks = group.child("user")?;
     for _ in 0..LOOKS {
         if root.is_populated(&tasks)? != Some(true) {

@@ -7,7 +7,7 @@ use tenantry_model::JobId;
 use tenantry_model::job::{Placement, Registration};
 use tenantry_model::tenants::{self, IsolationFailure};
 
-use crate::{Error, Site, close, lock, place, processes};
+use crate::{Error, Site, close, place, processes};
 
 /// Whether a job runs unisolated, because its first step begins in `own` and not in its leaf. Then
 /// its registration says so: its end is a gap in the bill, and never exact.
@@ -23,9 +23,7 @@ pub fn run(site: &Site, scope: &GroupPath, job: JobId, own: &GroupPath) -> Resul
     if policy.isolation_failure != IsolationFailure::RunUnisolated {
         return Ok(false);
     }
-    let lock = lock::take_if_there(&records.dir).map_err(Error::record("lock", &records.dir))?;
-    let Some(_lock) = lock else { return Ok(false) };
-    let Some(registration) = close::registration(&records)? else { return Ok(false) };
+    let Some((_lock, registration)) = close::locked_registration(&records)? else { return Ok(false) };
     let (tenant, leaf) = match &registration.placement {
         Placement::Grafted { tenant, leaf, .. } => (tenant.clone(), GroupPath::new(leaf)?),
         // Another step of the job was first.
