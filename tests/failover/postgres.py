@@ -99,12 +99,11 @@ class Postgres:
 
     def is_up(self):
         """Whether it answers."""
-        ask = self.network.command_on(self.name, self.bin / "pg_isready", "-q", "-h", self.place, "-p", PORT)
-        return subprocess.run(ask, check=False).returncode == 0
+        return self.hears(self.place)
 
-    def reaches(self, other):
-        """Whether the other answers from this machine."""
-        ask = self.network.command_on(self.name, self.bin / "pg_isready", "-q", "-h", other.address, "-p", PORT)
+    def hears(self, host):
+        """Whether PostgreSQL answers there, asked from this machine."""
+        ask = self.network.command_on(self.name, self.bin / "pg_isready", "-q", "-h", host, "-p", PORT)
         return subprocess.run(ask, check=False).returncode == 0
 
     def sql(self, statement, database="postgres"):
@@ -131,7 +130,7 @@ class Postgres:
     def rejoin(self, primary):
         """A primary that was becomes a standby: what it has beyond the new one's is undone."""
         # A link that was healed just now has no way yet to a neighbour that did not answer.
-        wait_for(f"{self.name} reaches {primary.name}", lambda: self.reaches(primary))
+        wait_for(f"{self.name} reaches {primary.name}", lambda: self.hears(primary.address))
         # Without a checkpoint on the new timeline pg_rewind finds nothing to do.
         primary.sql("CHECKPOINT")
         source = f"host={primary.address} port={PORT} user=rewinder password=rewinder dbname=postgres"
