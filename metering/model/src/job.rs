@@ -24,18 +24,19 @@ use crate::reading::Reading;
 use crate::units::{Bytes, Usec};
 
 /// One run of a job on one node: a requeued job is two of them under one id.
+// Compared in this order: numbers tell nearly all of a node's runs apart, without a look at the texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation {
-    /// Slurm's cluster; `None` where slurmd did not say.
-    pub cluster: Option<ClusterName>,
-    /// Slurm's node.
-    pub node: NodeName,
-    /// The boot it ran in.
-    pub boot_id: BootId,
     /// Slurm's job id: of the component, in a heterogeneous job.
     pub job_id: JobId,
     /// When its prolog began.
     pub began: WallTime,
+    /// The boot it ran in.
+    pub boot_id: BootId,
+    /// Slurm's node.
+    pub node: NodeName,
+    /// Slurm's cluster; `None` where slurmd did not say.
+    pub cluster: Option<ClusterName>,
 }
 
 /// What the prolog decided, from signed facts only.
