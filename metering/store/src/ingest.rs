@@ -44,9 +44,9 @@ pub(crate) struct Arrival<'a> {
 
 /// What must be known of the ledger before a block can be planned, beside what its name tells.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct Wanted<'a> {
     /// Runs that the block speaks of.
-    pub runs: BTreeSet<Incarnation>,
+    pub runs: BTreeSet<&'a Incarnation>,
     /// Boots that it says have ended: their running jobs are wanted, too.
     pub ended: BTreeSet<BootId>,
     /// The block that it must name, where it is the first of a boot.
@@ -55,17 +55,17 @@ pub(crate) struct Wanted {
     pub boots: BTreeSet<BootId>,
 }
 
-impl Wanted {
-    pub fn by(sent: &SentBlock) -> Self {
+impl<'a> Wanted<'a> {
+    pub fn by(sent: &'a SentBlock) -> Self {
         let block = sent.block();
         let contents = &block.contents;
-        let mut wanted = Self::default();
-        wanted.runs.extend(contents.registered.iter().map(|told| told.registration.incarnation.clone()));
-        wanted.runs.extend(contents.series.iter().filter_map(|series| match &series.subject {
-            Subject::Job(run) => Some(run.clone()),
+        let told = contents.registered.iter().map(|told| &told.registration.incarnation);
+        let read = contents.series.iter().filter_map(|series| match &series.subject {
+            Subject::Job(run) => Some(run),
             Subject::Tenant { .. } | Subject::Node { .. } => None,
-        }));
-        wanted.runs.extend(contents.ends.iter().map(|end| end.registration.incarnation.clone()));
+        });
+        let ended = contents.ends.iter().map(|end| &end.registration.incarnation);
+        let mut wanted = Self { runs: told.chain(read).chain(ended).collect(), ..Self::default() };
         for event in &contents.events {
             if let Event::BootEnded { boot_id, last_sequence, .. } = event {
                 wanted.ended.insert(boot_id.clone());
@@ -91,9 +91,12 @@ pub(crate) struct Facts {
     pub boot_before: Option<BlockHash>,
     /// Of [`Wanted::boots`], those of which another node sent blocks, and this one none.
     pub foreign: BTreeSet<BootId>,
-    /// [`Wanted::runs`], as far as they are known, and all running ones of [`Wanted::ended`].
-    pub runs: BTreeMap<Incarnation, Run>,
+    /// [`Wanted::runs`], as far as they are known, and all running ones of [`Wanted::ended`]; others may be among them.
+    pub runs: Runs,
 }
+
+/// Runs, and what the ledger has of each.
+pub(crate) type Runs = BTreeMap<Incarnation, Run>;
 
 /// The last block before the one that came, in its boot.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +111,7 @@ pub(crate) struct Before {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Run {
     /// The latest revision of its record, once it has ended.
-    pub latest: Option<(i64, UsageRecord)>,
+    pub latest: Option<Box<(i64, UsageRecord)>>,
     /// Until then.
     pub running: Option<Box<Running>>,
     /// Whether `running` is no longer what the ledger has.
@@ -161,12 +164,19 @@ pub(crate) struct Changes {
     pub gaps: Vec<GapRow>,
     pub usage: Vec<UsageRow>,
     pub windows: Vec<WindowRow>,
-    /// Runs' new state; `None` where a run has none any more.
-    pub running: BTreeMap<Incarnation, Option<Box<Running>>>,
+    /// The facts' runs as the block leaves them.
+    pub runs: Runs,
     /// Whether the runs' states before the block, and the block, are all that their states after it follow from.
     pub repeatable: bool,
     pub tenants: Vec<TenantRow>,
     pub audit: Vec<AuditEvent>,
+}
+
+impl Changes {
+    /// Runs' new state, where it is another; `None` where a run has none any more.
+    pub fn running(&self) -> impl Iterator<Item = (&Incarnation, Option<&Running>)> {
+        self.runs.iter().filter(|(_, run)| run.changed).map(|(name, run)| (name, run.running.as_deref()))
+    }
 }
 
 /// A time without readings, or blocks that never came.
@@ -225,7 +235,7 @@ pub(crate) fn plan(arrival: Arrival<'_>, facts: Facts) -> Result<Changes, StoreE
         gaps: Vec::new(),
         usage: Vec::new(),
         windows: Vec::new(),
-        running: BTreeMap::new(),
+        runs: Runs::new(),
         repeatable: true,
         tenants: Vec::new(),
         audit: Vec::new(),
@@ -233,8 +243,7 @@ pub(crate) fn plan(arrival: Arrival<'_>, facts: Facts) -> Result<Changes, StoreE
     let mut plan = Plan { arrival, facts, changes };
     plan.changes.taken = plan.block()?;
     let Plan { facts, mut changes, .. } = plan;
-    let others = facts.runs.into_iter().filter(|(_, run)| run.changed);
-    changes.running = others.map(|(name, run)| (name, run.running)).collect();
+    changes.runs = facts.runs;
     Ok(changes)
 }
 
@@ -304,8 +313,7 @@ impl Plan<'_> {
 
     fn windows(&mut self, run: &Incarnation, revision: i64, rows: Vec<Row>) -> Result<(), StoreError> {
         for Row { number, window } in rows {
-            let record = serde_json::to_string(&window)
-                .map_err(|source| StoreError::Unreadable { table: "usage_window", source: source.into() })?;
+            let record = record_text("usage_window", &window)?;
             let window_unix_usec = window.window_from.unix_usec();
             self.changes.windows.push(WindowRow {
                 run: run.clone(),

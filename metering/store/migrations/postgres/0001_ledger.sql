@@ -110,7 +110,7 @@ COMMENT ON COLUMN meter.usage.block_boot IS 'The block that the record came from
 COMMENT ON COLUMN meter.usage.block_sequence IS 'The block that the record came from: its sequence';
 COMMENT ON COLUMN meter.usage.tenant IS 'Who pays; NULL for a refused job';
 COMMENT ON COLUMN meter.usage.uid IS 'The job''s owner';
-COMMENT ON COLUMN meter.usage.record IS 'What a reader gets; a figure''s name ends with its unit, and what was not measured is null';
+COMMENT ON COLUMN meter.usage.record IS 'What a reader gets; a figure''s name ends with its unit, and what was not measured is not in it';
 
 CREATE SEQUENCE meter.usage_window_id;
 CREATE TABLE meter.usage_window (
@@ -152,7 +152,7 @@ COMMENT ON COLUMN meter.usage_window.block_boot IS 'The block with which the row
 COMMENT ON COLUMN meter.usage_window.block_sequence IS 'The block with which the row became due: its sequence';
 COMMENT ON COLUMN meter.usage_window.tenant IS 'Who pays; NULL for a refused job';
 COMMENT ON COLUMN meter.usage_window.uid IS 'The job''s owner';
-COMMENT ON COLUMN meter.usage_window.record IS 'What a reader gets; a figure''s name ends with its unit, and what was not measured is null';
+COMMENT ON COLUMN meter.usage_window.record IS 'What a reader gets; a figure''s name ends with its unit, and what was not measured is not in it';
 
 CREATE TABLE meter.gap (
     gap                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -111,15 +111,21 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Blocks of different nodes and all that follows from them, in one transaction; for each, whether it was taken. It was
--- not where the facts are no longer those that it was planned on: the node's version, or that a run of it (p_fresh)
--- has no record yet. What p_fresh and all after it hold says by its block's place, from 1, whose it is.
+-- not where the facts are no longer those that it was planned on: the node's version, or that a run of it (fresh) has
+-- no record yet. A run names its block, a record and a window's row name their run, by their places from 1. What is of
+-- each block comes as arrays, which cost a fraction of what JSON does.
 -- Each row is looked for by its key: the tables are larger than what the planner knows of them.
 CREATE FUNCTION meter.take(
     p_standby boolean, p_nodes text[], p_versions bigint[], p_received bigint[],
     p_boot_ids text[], p_sequences bigint[], p_sha256s bytea[], p_payloads bytea[],
     p_previous bytea[], p_signers bytea[], p_closed bigint[], p_correlation_ids text[],
     p_trust boolean[], p_states bytea[], p_state_sequences bigint[], p_window_minutes integer[],
-    p_fresh jsonb, p_kept jsonb, p_gone jsonb, p_usage jsonb, p_windows jsonb, p_gaps jsonb, p_tenants jsonb, p_audit jsonb)
+    p_run_blocks integer[], p_run_job_ids bigint[], p_run_nodes text[], p_run_boot_ids text[], p_run_began bigint[],
+    p_run_clusters text[], p_run_fresh boolean[], p_run_kept boolean[], p_run_gone boolean[],
+    p_run_tenants text[], p_run_uids bigint[],
+    p_usage_runs integer[], p_usage_revisions bigint[], p_usage_records text[],
+    p_window_runs integer[], p_window_revisions bigint[], p_window_numbers bigint[], p_window_begins bigint[], p_window_records text[],
+    p_gaps jsonb, p_tenants jsonb, p_audit jsonb)
 RETURNS boolean[]
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -133,13 +139,14 @@ BEGIN
     IF p_standby THEN
         PERFORM meter.demand_standby();
     END IF;
-    IF p_fresh IS NOT NULL THEN
-        SELECT coalesce(array_agg(f.block), '{}') INTO v_stale
-            FROM jsonb_to_recordset(p_fresh)
-                 AS f (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text)
-            WHERE EXISTS (SELECT FROM meter.usage_name n
-                          WHERE n.job_id = f.job_id AND n.node = f.node AND n.boot_id = f.boot_id
-                            AND n.began_unix_usec = f.began_unix_usec AND n.cluster IS NOT DISTINCT FROM f.cluster);
+    IF true = ANY (p_run_fresh) THEN
+        SELECT coalesce(array_agg(r.block), '{}') INTO v_stale
+            FROM unnest(p_run_blocks, p_run_job_ids, p_run_nodes, p_run_boot_ids, p_run_began, p_run_clusters, p_run_fresh)
+                 AS r (block, job_id, node, boot_id, began, cluster, fresh)
+            WHERE fresh
+              AND EXISTS (SELECT FROM meter.usage_name n
+                          WHERE n.job_id = r.job_id AND n.node = r.node AND n.boot_id = r.boot_id
+                            AND n.began_unix_usec = r.began AND n.cluster IS NOT DISTINCT FROM r.cluster);
     END IF;
     WITH sent AS (
         SELECT * FROM unnest(p_nodes, p_versions, p_received) WITH ORDINALITY AS b (node, version, received, place)
@@ -198,46 +205,52 @@ BEGIN
                 SET state = excluded.state, boot = excluded.boot, sequence = excluded.sequence,
                     window_minutes = excluded.window_minutes;
     END IF;
-    IF p_gone IS NOT NULL THEN
+    IF true = ANY (p_run_gone) THEN
         DELETE FROM meter.running_job j
-            USING jsonb_to_recordset(p_gone)
-                  AS g (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text)
-            WHERE v_boots[g.block] IS NOT NULL AND j.job_id = g.job_id AND j.node = g.node AND j.boot_id = g.boot_id
-              AND j.began_unix_usec = g.began_unix_usec AND j.cluster IS NOT DISTINCT FROM g.cluster;
+            USING unnest(p_run_blocks, p_run_job_ids, p_run_nodes, p_run_boot_ids, p_run_began, p_run_clusters, p_run_gone)
+                  AS r (block, job_id, node, boot_id, began, cluster, gone)
+            WHERE gone AND v_boots[r.block] IS NOT NULL AND j.job_id = r.job_id AND j.node = r.node AND j.boot_id = r.boot_id
+              AND j.began_unix_usec = r.began AND j.cluster IS NOT DISTINCT FROM r.cluster;
     END IF;
-    IF p_kept IS NOT NULL THEN
+    IF true = ANY (p_run_kept) THEN
         INSERT INTO meter.running_job (job_id, node, boot_id, began_unix_usec, cluster, daemon_node, tenant, uid)
-            SELECT job_id, node, boot_id, began_unix_usec, cluster, p_nodes[block], tenant, uid
-            FROM jsonb_to_recordset(p_kept)
-                 AS k (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, tenant text, uid bigint)
-            WHERE v_boots[block] IS NOT NULL
+            SELECT job_id, node, boot_id, began, cluster, p_nodes[block], tenant, uid
+            FROM unnest(p_run_blocks, p_run_job_ids, p_run_nodes, p_run_boot_ids, p_run_began, p_run_clusters, p_run_kept,
+                        p_run_tenants, p_run_uids)
+                 AS r (block, job_id, node, boot_id, began, cluster, kept, tenant, uid)
+            WHERE kept AND v_boots[block] IS NOT NULL
             ON CONFLICT (job_id, node, boot_id, began_unix_usec, cluster)
                 DO UPDATE SET daemon_node = excluded.daemon_node, tenant = excluded.tenant, uid = excluded.uid;
     END IF;
-    IF p_usage IS NOT NULL THEN
-        WITH taken AS (
+    IF cardinality(p_usage_runs) > 0 THEN
+        WITH ended AS MATERIALIZED (
+            SELECT run, p_run_blocks[run] AS block, revision, record::jsonb AS record
+                FROM unnest(p_usage_runs, p_usage_revisions, p_usage_records) AS u (run, revision, record)
+                WHERE v_boots[p_run_blocks[run]] IS NOT NULL
+        ), named AS (
             INSERT INTO meter.usage_name (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec)
-                SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, p_received[block]
-                FROM jsonb_to_recordset(p_usage)
-                     AS u (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint)
-                WHERE v_boots[block] IS NOT NULL)
+                SELECT p_run_job_ids[run], p_run_nodes[run], p_run_boot_ids[run], p_run_began[run], p_run_clusters[run],
+                       revision, p_received[block]
+                FROM ended)
         INSERT INTO meter.usage (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec,
                                  block_boot, block_sequence, tenant, uid, record)
-            SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, p_received[block],
-                   v_boots[block], p_sequences[block], record ->> 'tenant', (record ->> 'uid')::bigint, record
-            FROM jsonb_to_recordset(p_usage)
-                 AS u (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint, record jsonb)
-            WHERE v_boots[block] IS NOT NULL;
+            SELECT p_run_job_ids[run], p_run_nodes[run], p_run_boot_ids[run], p_run_began[run], p_run_clusters[run],
+                   revision, p_received[block], v_boots[block], p_sequences[block],
+                   record ->> 'tenant', (record ->> 'uid')::bigint, record
+            FROM ended;
     END IF;
-    IF p_windows IS NOT NULL THEN
+    IF cardinality(p_window_runs) > 0 THEN
+        WITH due AS MATERIALIZED (
+            SELECT run, p_run_blocks[run] AS block, revision, number, begins, record::jsonb AS record
+                FROM unnest(p_window_runs, p_window_revisions, p_window_numbers, p_window_begins, p_window_records)
+                     AS w (run, revision, number, begins, record)
+                WHERE v_boots[p_run_blocks[run]] IS NOT NULL)
         INSERT INTO meter.usage_window (job_id, node, boot_id, began_unix_usec, cluster, revision, number, window_unix_usec,
                                         received_unix_usec, block_boot, block_sequence, tenant, uid, record)
-            SELECT job_id, node, boot_id, began_unix_usec, cluster, revision, number, window_unix_usec,
-                   p_received[block], v_boots[block], p_sequences[block], record ->> 'tenant', (record ->> 'uid')::bigint, record
-            FROM jsonb_to_recordset(p_windows)
-                 AS w (block bigint, job_id bigint, node text, boot_id text, began_unix_usec bigint, cluster text, revision bigint,
-                       number bigint, window_unix_usec bigint, record jsonb)
-            WHERE v_boots[block] IS NOT NULL;
+            SELECT p_run_job_ids[run], p_run_nodes[run], p_run_boot_ids[run], p_run_began[run], p_run_clusters[run],
+                   revision, number, begins, p_received[block], v_boots[block], p_sequences[block],
+                   record ->> 'tenant', (record ->> 'uid')::bigint, record
+            FROM due;
     END IF;
     IF p_gaps IS NOT NULL THEN
         INSERT INTO meter.gap (node, boot_id, reason, from_unix_usec, to_unix_usec, from_boottime_usec, to_boottime_usec,

@@ -1,5 +1,6 @@
 //! Runs of jobs: told, read, ended.
 
+use serde::Serialize;
 use tenantry_model::block::Registered;
 use tenantry_model::job::{Incarnation, JobEnd, Quality};
 use tenantry_model::reading::Reading;
@@ -8,6 +9,7 @@ use tenantry_model::{BootId, Moment, Usec};
 use tenantry_usage::{Run as SoFar, corrections, record_of_end};
 
 use super::{Plan, Running, UsageRow, run_name};
+use crate::error::unreadable;
 use crate::{AuditKind, StoreError, column};
 
 impl Plan<'_> {
@@ -72,7 +74,8 @@ impl Plan<'_> {
             self.changes.repeatable = false;
             return Ok(());
         }
-        let Some((revision, kept)) = self.facts.runs.get_mut(run).and_then(|run| run.latest.clone()) else {
+        let latest = self.facts.runs.get(run).and_then(|run| run.latest.as_deref());
+        let Some((revision, kept)) = latest.cloned() else {
             let so_far = self.take_running(run).so_far;
             self.first_end(end, so_far)?;
             self.forget(run);
@@ -129,8 +132,9 @@ impl Plan<'_> {
         let of_boot = self.facts.runs.keys().filter(|run| run.boot_id == *boot_id);
         for run in of_boot.cloned().collect::<Vec<_>>() {
             let state = self.facts.runs.entry(run.clone()).or_default();
+            let told = state.running.take_if(|running| running.registration.is_some());
             let Some(Running { registration: Some(registration), allocation, reading, so_far }) =
-                state.running.take().map(|running| *running)
+                told.map(|running| *running)
             else {
                 continue;
             };
@@ -206,26 +210,27 @@ impl Plan<'_> {
 
     fn record(&mut self, run: &Incarnation, revision: i64, record: UsageRecord) -> Result<(), StoreError> {
         self.cpu_time(run, &record);
-        let text = record_text(&record)?;
+        let text = record_text("usage", &record)?;
         self.changes.usage.push(UsageRow { run: run.clone(), revision, record: text });
         let state = self.facts.runs.entry(run.clone()).or_default();
-        state.latest = Some((revision, record));
+        state.latest = Some(Box::new((revision, record)));
         state.running = None;
         Ok(())
     }
 }
 
-/// A record on its way into its column: every number in it must fit SQL's integers.
-pub(crate) fn record_text(record: &UsageRecord) -> Result<String, StoreError> {
-    let unreadable =
-        |source: serde_json::Error| StoreError::Unreadable { table: "usage", source: source.into() };
-    let value = serde_json::to_value(record).map_err(unreadable)?;
-    for (name, figure) in value.as_object().into_iter().flatten() {
-        if let Some(figure) = figure.as_u64() {
-            column(name, figure)?;
+/// A record on its way into its column: every number in it must fit SQL's integers, and what was not measured takes no place.
+pub(crate) fn record_text(table: &'static str, record: &impl Serialize) -> Result<String, StoreError> {
+    let mut value = serde_json::to_value(record).map_err(|error| unreadable(table, error))?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, figure| !figure.is_null());
+        for (name, figure) in fields.iter() {
+            if let Some(figure) = figure.as_u64() {
+                column(name, figure)?;
+            }
         }
     }
-    serde_json::to_string(record).map_err(unreadable)
+    Ok(value.to_string())
 }
 
 fn worth(quality: Quality) -> u8 {

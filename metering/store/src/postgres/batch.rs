@@ -24,7 +24,7 @@ const MOST: usize = 64;
 const QUEUE: usize = 256;
 /// Transactions under way at once: while one waits for the standby the next are planned and written. More of them
 /// would be smaller.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 2;
 
 /// A block that waits to be taken.
 pub(super) struct Waiting {

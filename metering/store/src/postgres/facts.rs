@@ -9,7 +9,7 @@ use tenantry_model::usage::UsageRecord;
 use super::nodes::{Node, Written};
 use super::state;
 use crate::error::unreadable;
-use crate::ingest::{Before, Facts, Run, Wanted};
+use crate::ingest::{Before, Facts, Runs, Wanted};
 use crate::query::hash;
 use crate::{PublicKey, SentBlock, StoreError, column, sql};
 
@@ -36,11 +36,11 @@ struct Row {
 pub(super) async fn gather(
     db: &mut PgConnection,
     sent: &SentBlock,
-    wanted: &Wanted,
+    wanted: &Wanted<'_>,
 ) -> Result<(Node, Facts), StoreError> {
     let key = sent.key();
     // In the order of their places: answers name them by it.
-    let runs: Vec<&Incarnation> = wanted.runs.iter().collect();
+    let runs: Vec<&Incarnation> = wanted.runs.iter().copied().collect();
     let (before_boot, before_sequence) = wanted
         .boot_before
         .as_ref()
@@ -69,16 +69,17 @@ pub(super) async fn gather(
     .fetch_one(db)
     .await
     .map_err(sql("look for what it has about a block"))?;
-    let node = node(&mut row, sent)?;
-    let facts = facts(row, &runs, wanted, &node)?;
+    let (node, jobs) = node(&mut row, sent)?;
+    let facts = facts(row, &runs, &node, jobs)?;
     Ok((node, facts))
 }
 
-fn node(row: &mut Row, sent: &SentBlock) -> Result<Node, StoreError> {
+/// The node without its jobs, and those.
+fn node(row: &mut Row, sent: &SentBlock) -> Result<(Node, Runs), StoreError> {
     let written = written(row)?;
     let width = state::width(row.state_window_minutes)?;
     let jobs = state::unpack(row.state.as_deref(), row.since.take().unwrap_or_default(), width)?;
-    let mut node = Node { version: row.version, jobs, written, ..Node::default() };
+    let mut node = Node { version: row.version, written, ..Node::default() };
     for key in row.trusted.take().unwrap_or_default() {
         let BlockHash(key) = hash(&key)?;
         node.keys.push(PublicKey(key));
@@ -86,7 +87,7 @@ fn node(row: &mut Row, sent: &SentBlock) -> Result<Node, StoreError> {
     let last = row.last_sequence.map(u64::try_from).transpose();
     node.ahead =
         last.map_err(|error| unreadable("block_name", error))?.filter(|last| *last > sent.key().sequence);
-    Ok(node)
+    Ok((node, jobs))
 }
 
 fn written(row: &Row) -> Result<Option<Written>, StoreError> {
@@ -110,22 +111,17 @@ fn before(row: &Row) -> Result<Option<Before>, StoreError> {
     }))
 }
 
-fn facts(row: Row, runs: &[&Incarnation], wanted: &Wanted, node: &Node) -> Result<Facts, StoreError> {
+fn facts(row: Row, runs: &[&Incarnation], node: &Node, jobs: Runs) -> Result<Facts, StoreError> {
     let mut facts = Facts {
         known: row.known.as_deref().map(hash).transpose()?,
         keys: node.keys.clone(),
         before: before(&row)?,
         boot_before: row.boot_before_sha256.as_deref().map(hash).transpose()?,
+        runs: jobs,
         ..Facts::default()
     };
     for boot in row.foreign_boots.unwrap_or_default() {
         facts.foreign.insert(boot.parse().map_err(|error| unreadable("boot", error))?);
-    }
-    for (run, running) in &node.jobs {
-        let ended = wanted.ended.contains(&run.boot_id) && running.registration.is_some();
-        if ended || wanted.runs.contains(run) {
-            facts.runs.insert(run.clone(), Run::running(running.clone()));
-        }
     }
     if let Some(text) = row.revisions {
         let revisions: Vec<(usize, i64, UsageRecord)> =
@@ -134,7 +130,7 @@ fn facts(row: Row, runs: &[&Incarnation], wanted: &Wanted, node: &Node) -> Resul
             // WITH ORDINALITY counts from 1.
             let run = place.checked_sub(1).and_then(|place| runs.get(place));
             let run = run.ok_or_else(|| unreadable("usage", "it has a run that was not asked for"))?;
-            facts.runs.entry((*run).clone()).or_default().latest = Some((revision, record));
+            facts.runs.entry((*run).clone()).or_default().latest = Some(Box::new((revision, record)));
         }
     }
     Ok(facts)

@@ -18,9 +18,9 @@ use tenantry_model::job::Incarnation;
 
 use super::migrate::connect_as_owner;
 use super::settings::{Login, PostgresSettings};
-use super::state::{self, Jobs};
+use super::state;
 use crate::error::unreadable;
-use crate::ingest::Running;
+use crate::ingest::{Run, Running, Runs};
 use crate::query::parse_json;
 use crate::{StoreError, sql};
 use parts::{PARTS, Part};
@@ -181,7 +181,7 @@ async fn running(from: &mut SqliteConnection, into: &mut PgConnection) -> Result
         .await
         .map_err(sql("read running jobs"))?;
     let table = "running_job";
-    let mut nodes: BTreeMap<String, Jobs> = BTreeMap::new();
+    let mut nodes: BTreeMap<String, Runs> = BTreeMap::new();
     for (cluster, node, boot_id, job_id, began, daemon, registration, allocation, reading, so_far) in rows {
         let run = Incarnation {
             cluster: cluster
@@ -200,7 +200,7 @@ async fn running(from: &mut SqliteConnection, into: &mut PgConnection) -> Result
             reading: parse_json(table, reading.as_deref())?,
             so_far: parse_json(table, so_far.as_deref())?,
         };
-        nodes.entry(daemon).or_default().insert(run, Box::new(running));
+        nodes.entry(daemon).or_default().insert(run, Run::running(Box::new(running)));
     }
     for (node, jobs) in nodes {
         sqlx::query(
@@ -213,8 +213,8 @@ async fn running(from: &mut SqliteConnection, into: &mut PgConnection) -> Result
         .execute(&mut *into)
         .await
         .map_err(sql("write running jobs"))?;
-        for (run, running) in jobs {
-            let registration = running.registration.as_ref();
+        for (run, state) in jobs {
+            let registration = state.running.as_ref().and_then(|running| running.registration.as_ref());
             sqlx::query(
                 "INSERT INTO meter.running_job (job_id, node, boot_id, began_unix_usec, cluster, daemon_node, tenant, uid) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",

@@ -8,8 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tenantry_model::window::WindowWidth;
 use tenantry_model::{BootId, NodeName};
 
-use super::state::Jobs;
-use crate::ingest::{Before, Facts, Run, Wanted};
+use crate::ingest::{Before, Facts, Runs, Wanted};
 use crate::{PublicKey, SentBlock};
 
 /// Running jobs that are remembered, of all nodes together.
@@ -21,7 +20,8 @@ pub(super) struct Node {
     /// When that was: it grows with each acknowledgement.
     pub version: i64,
     pub keys: Vec<PublicKey>,
-    pub jobs: Jobs,
+    /// Those that run.
+    pub jobs: Runs,
     /// What of `jobs` is written down.
     pub written: Option<Written>,
     /// The boot of its latest block, and that boot's last one; `None` where that is not known.
@@ -42,19 +42,16 @@ pub(super) struct Written {
 
 impl Node {
     /// The facts for a block, where they follow from what is remembered: one of the same boot, after the last, that
-    /// speaks of no other boot. That its new runs have no record, `meter.take` makes sure.
-    pub fn facts(mut self, sent: &SentBlock, wanted: &Wanted) -> Option<(Self, Facts)> {
+    /// speaks of no other boot. That its new runs have no record, `meter.take` makes sure. The jobs are among the facts.
+    pub fn facts(mut self, sent: &SentBlock, wanted: &Wanted<'_>) -> Option<(Self, Facts)> {
         let (boot_id, last) = self.last.as_ref()?;
         let follows = *boot_id == sent.key().boot_id && sent.key().sequence > last.sequence;
         if !follows || !wanted.boots.is_empty() || !wanted.ended.is_empty() {
             return None;
         }
-        let mut facts = Facts { keys: self.keys.clone(), before: Some(*last), ..Facts::default() };
-        for run in &wanted.runs {
-            if let Some((run, running)) = self.jobs.remove_entry(run) {
-                facts.runs.insert(run, Run::running(running));
-            }
-        }
+        let before = Some(*last);
+        let runs = std::mem::take(&mut self.jobs);
+        let facts = Facts { keys: self.keys.clone(), before, runs, ..Facts::default() };
         Some((self, facts))
     }
 }

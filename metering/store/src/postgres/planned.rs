@@ -1,7 +1,5 @@
 //! A block that will be taken, if the facts it was planned on are still those of the ledger.
 
-use std::collections::BTreeSet;
-
 use tenantry_model::block::Receipt;
 use tenantry_model::job::Incarnation;
 
@@ -17,7 +15,7 @@ pub(super) struct Planned<'a> {
     pub arrival: Arrival<'a>,
     /// The node's, of the facts.
     pub version: i64,
-    /// All but the runs' states: those are in `node`.
+    /// All but the runs: those are in `node`.
     pub changes: Changes,
     /// The node as the block leaves it.
     pub node: Node,
@@ -49,33 +47,34 @@ pub(super) enum Plan<'a> {
 ///
 /// # Errors
 /// As `ingest::plan`: nothing was changed.
-pub(super) fn planned(
-    arrival: Arrival<'_>,
-    wanted: Wanted,
+pub(super) fn planned<'a>(
+    arrival: Arrival<'a>,
+    wanted: Wanted<'_>,
     mut node: Node,
     facts: Facts,
-) -> Result<Plan<'_>, StoreError> {
+) -> Result<Plan<'a>, StoreError> {
     let sent = arrival.sent;
     let key = sent.key();
-    let fresh: BTreeSet<Incarnation> =
-        wanted.runs.into_iter().filter(|run| !facts.runs.contains_key(run)).collect();
+    let fresh = wanted.runs.into_iter().filter(|run| !facts.runs.contains_key(run));
+    let fresh: Vec<Incarnation> = fresh.cloned().collect();
     let mut changes = plan(arrival, facts)?;
     let version = node.version;
     if changes.taken != Taken::Receipt(Receipt::New) {
         return Ok(Plan::Answer { version, changes });
     }
     let (mut kept, mut gone) = (Vec::new(), Vec::new());
-    let told: BTreeSet<&Incarnation> =
-        sent.block().contents.registered.iter().map(|told| &told.registration.incarnation).collect();
-    for (run, running) in &changes.running {
+    let told = &sent.block().contents.registered;
+    let is_told = |run: &Incarnation| told.iter().any(|told| told.registration.incarnation == *run);
+    let mut has_news = false;
+    for (run, running) in changes.running() {
+        has_news = true;
         match running {
-            Some(_) if fresh.contains(run) || told.contains(run) => kept.push(run.clone()),
+            Some(_) if fresh.contains(run) || is_told(run) => kept.push(run.clone()),
             None if !fresh.contains(run) => gone.push(run.clone()),
             Some(_) | None => {}
         }
     }
-    let has_news = !changes.running.is_empty();
-    state::apply(&mut node.jobs, &mut changes);
+    node.jobs = state::running(&mut changes);
     node.version = version.saturating_add(1);
     node.keys.extend(changes.trust);
     let state = if state_is_due(arrival, &node, &changes, has_news) {
@@ -89,7 +88,6 @@ pub(super) fn planned(
     let before = Before { sequence: key.sequence, hash: sent.hash(), closed: Some(sent.closed().wall) };
     // After a late block what is its boot's last is asked for again.
     node.last = node.ahead.is_none().then(|| (key.boot_id.clone(), before));
-    let fresh = fresh.into_iter().collect();
     Ok(Plan::Take(Box::new(Planned { arrival, version, changes, node, fresh, kept, gone, state })))
 }
 

@@ -166,7 +166,8 @@ async fn jobs(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<Box<Ru
     let mut jobs = Vec::new();
     for (state, minutes, since) in states {
         let width = state::width(minutes)?;
-        jobs.extend(state::unpack(Some(&state), since.unwrap_or_default(), width)?.into_values());
+        let runs = state::unpack(Some(&state), since.unwrap_or_default(), width)?;
+        jobs.extend(runs.into_values().filter_map(|run| run.running));
     }
     Ok(jobs)
 }

@@ -1,6 +1,5 @@
 //! A node's running jobs in one column, JSON by zlib, and the blocks that came since it was written.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use flate2::Compression;
@@ -10,18 +9,17 @@ use tenantry_model::job::Incarnation;
 use tenantry_model::window::WindowWidth;
 
 use crate::error::unreadable;
-use crate::ingest::{Arrival, Changes, Facts, Run, Running, Wanted, plan};
+use crate::ingest::{Arrival, Changes, Facts, Run, Running, Runs, plan};
 use crate::{SentBlock, StoreError};
-
-pub(super) type Jobs = BTreeMap<Incarnation, Box<Running>>;
 
 /// No state is larger: a column that says so is broken.
 const MOST_BYTES: u64 = 256 << 20;
 const TABLE: &str = "node_running";
 
-pub(super) fn pack(jobs: &Jobs) -> Result<Vec<u8>, StoreError> {
-    let text =
-        serde_json::to_vec(&jobs.iter().collect::<Vec<_>>()).map_err(|error| unreadable(TABLE, error))?;
+pub(super) fn pack(jobs: &Runs) -> Result<Vec<u8>, StoreError> {
+    let running: Vec<(&Incarnation, &Running)> =
+        jobs.iter().filter_map(|(name, run)| Some((name, run.running.as_deref()?))).collect();
+    let text = serde_json::to_vec(&running).map_err(|error| unreadable(TABLE, error))?;
     let mut packed = ZlibEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(&text).map_err(|error| unreadable(TABLE, error))?;
     packed.finish().map_err(|error| unreadable(TABLE, error))
@@ -32,14 +30,14 @@ pub(super) fn unpack(
     state: Option<&[u8]>,
     since: Vec<Vec<u8>>,
     width: WindowWidth,
-) -> Result<Jobs, StoreError> {
+) -> Result<Runs, StoreError> {
     let mut jobs = match state {
         Some(state) => written(state)?,
-        None => Jobs::default(),
+        None => Runs::new(),
     };
     for bytes in since {
         let sent = SentBlock::parse(bytes).map_err(|error| unreadable("block", error))?;
-        repeat(&mut jobs, &sent, width)?;
+        jobs = repeat(jobs, &sent, width)?;
     }
     Ok(jobs)
 }
@@ -51,7 +49,7 @@ pub(super) fn width(minutes: Option<i32>) -> Result<WindowWidth, StoreError> {
     WindowWidth::from_minutes(minutes).map_err(|error| unreadable(TABLE, error))
 }
 
-fn written(state: &[u8]) -> Result<Jobs, StoreError> {
+fn written(state: &[u8]) -> Result<Runs, StoreError> {
     let mut text = Vec::new();
     ZlibDecoder::new(state)
         .take(MOST_BYTES)
@@ -59,28 +57,22 @@ fn written(state: &[u8]) -> Result<Jobs, StoreError> {
         .map_err(|error| unreadable(TABLE, error))?;
     let jobs: Vec<(Incarnation, Box<Running>)> =
         serde_json::from_slice(&text).map_err(|error| unreadable(TABLE, error))?;
-    Ok(jobs.into_iter().collect())
+    Ok(jobs.into_iter().map(|(name, running)| (name, Run::running(running))).collect())
 }
 
 /// What a block did to the jobs when it came ([`Changes::repeatable`]).
-fn repeat(jobs: &mut Jobs, sent: &SentBlock, width: WindowWidth) -> Result<(), StoreError> {
+fn repeat(runs: Runs, sent: &SentBlock, width: WindowWidth) -> Result<Runs, StoreError> {
     let arrival = Arrival { sent, received: sent.closed().wall, correlation_id: "", width };
-    let mut facts = Facts { keys: vec![sent.signer()], ..Facts::default() };
-    for run in Wanted::by(sent).runs {
-        if let Some(running) = jobs.remove(&run) {
-            facts.runs.insert(run, Run::running(running));
-        }
-    }
-    apply(jobs, &mut plan(arrival, facts)?);
-    Ok(())
+    let facts = Facts { keys: vec![sent.signer()], runs, ..Facts::default() };
+    Ok(running(&mut plan(arrival, facts)?))
 }
 
-/// Jobs as a block leaves them.
-pub(super) fn apply(jobs: &mut Jobs, changes: &mut Changes) {
-    for (run, running) in std::mem::take(&mut changes.running) {
-        match running {
-            Some(running) => jobs.insert(run, running),
-            None => jobs.remove(&run),
-        };
-    }
+/// Jobs that run after a block.
+pub(super) fn running(changes: &mut Changes) -> Runs {
+    let mut runs = std::mem::take(&mut changes.runs);
+    runs.retain(|_, run| {
+        run.changed = false;
+        run.running.is_some()
+    });
+    runs
 }

@@ -2,74 +2,47 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use sqlx::postgres::PgConnection;
-use tenantry_model::job::Incarnation;
-use tenantry_model::{NodeName, TenantPath};
+use tenantry_model::job::{Incarnation, Registration};
+use tenantry_model::{ClusterName, NodeName, TenantPath};
 
 use super::planned::Planned;
 use super::settings::Standby;
 use crate::error::unreadable;
-use crate::ingest::{Arrival, GapRow, TenantRow};
+use crate::ingest::{Arrival, GapRow, TenantRow, UsageRow, WindowRow};
 use crate::{AuditEvent, PublicKey, StoreError, column, sql};
 
 /// A row, and the place of the block that it is of: the function counts from 1.
 #[derive(Serialize)]
 struct Of<T> {
-    block: usize,
+    block: i32,
     #[serde(flatten)]
     row: T,
 }
 
-#[derive(Serialize)]
-struct RunKey<'a> {
-    block: usize,
-    job_id: u32,
-    node: &'a str,
-    boot_id: &'a str,
-    began_unix_usec: i64,
-    cluster: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tenant: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    number: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    window_unix_usec: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<&'a RawValue>,
+/// A run that a block says something of.
+struct RunRow<'a> {
+    block: i32,
+    run: &'a Incarnation,
+    fresh: bool,
+    kept: bool,
+    gone: bool,
+    /// Of one that is kept.
+    told: Option<&'a Registration>,
 }
 
-impl<'a> RunKey<'a> {
-    fn of(block: usize, run: &'a Incarnation) -> Self {
-        Self {
-            block,
-            job_id: run.job_id.0,
-            node: run.node.as_str(),
-            boot_id: run.boot_id.as_str(),
-            began_unix_usec: run.began.unix_usec(),
-            cluster: run.cluster.as_ref().map(tenantry_model::ClusterName::as_str),
-            tenant: None,
-            uid: None,
-            revision: None,
-            number: None,
-            window_unix_usec: None,
-            record: None,
-        }
-    }
+/// A row and its run's place.
+struct OfRun<'a, T> {
+    run: i32,
+    row: &'a T,
 }
 
-/// What the functions take, of all blocks.
+/// What the function takes, of all blocks.
 #[derive(Default)]
 struct Rows<'a> {
-    fresh: Vec<RunKey<'a>>,
-    kept: Vec<RunKey<'a>>,
-    gone: Vec<RunKey<'a>>,
-    usage: Vec<RunKey<'a>>,
-    windows: Vec<RunKey<'a>>,
+    runs: Vec<RunRow<'a>>,
+    usage: Vec<OfRun<'a, UsageRow>>,
+    windows: Vec<OfRun<'a, WindowRow>>,
     gaps: Vec<Of<&'a GapRow>>,
     tenants: Vec<Of<&'a TenantRow>>,
     audit: Vec<Of<Value>>,
@@ -84,40 +57,50 @@ impl<'a> Rows<'a> {
         Ok(rows)
     }
 
-    fn add(&mut self, block: usize, planned: &'a Planned<'a>) -> Result<(), StoreError> {
+    fn add(&mut self, block: i32, planned: &'a Planned<'a>) -> Result<(), StoreError> {
         let changes = &planned.changes;
-        self.fresh.extend(planned.fresh.iter().map(|run| RunKey::of(block, run)));
-        self.gone.extend(planned.gone.iter().map(|run| RunKey::of(block, run)));
+        for run in &planned.fresh {
+            self.change_run(block, run, |row| row.fresh = true)?;
+        }
+        for run in &planned.gone {
+            self.change_run(block, run, |row| row.gone = true)?;
+        }
         for run in &planned.kept {
-            let told = planned.node.jobs.get(run).and_then(|running| running.registration.as_ref());
-            let mut row = RunKey::of(block, run);
-            row.tenant = told.and_then(|told| told.placement.tenant()).map(TenantPath::as_str);
-            row.uid = told.map(|told| told.uid);
-            self.kept.push(row);
+            let running = planned.node.jobs.get(run).and_then(|run| run.running.as_ref());
+            let told = running.and_then(|running| running.registration.as_ref());
+            self.change_run(block, run, |row| (row.kept, row.told) = (true, told))?;
         }
         for row in &changes.usage {
-            let mut wanted = RunKey::of(block, &row.run);
-            wanted.revision = Some(row.revision);
-            wanted.record = Some(raw("usage", &row.record)?);
-            self.usage.push(wanted);
+            let run = self.change_run(block, &row.run, |_| {})?;
+            self.usage.push(OfRun { run, row });
         }
         for row in &changes.windows {
-            let mut wanted = RunKey::of(block, &row.run);
-            wanted.revision = Some(row.revision);
-            wanted.number = Some(row.number);
-            wanted.window_unix_usec = Some(row.window_unix_usec);
-            wanted.record = Some(raw("usage_window", &row.record)?);
-            self.windows.push(wanted);
+            let run = self.change_run(block, &row.run, |_| {})?;
+            self.windows.push(OfRun { run, row });
         }
         self.gaps.extend(changes.gaps.iter().map(|row| Of { block, row }));
         self.tenants.extend(changes.tenants.iter().map(|row| Of { block, row }));
         self.audit.extend(events(&changes.audit).into_iter().map(|row| Of { block, row }));
         Ok(())
     }
-}
 
-fn raw<'a>(table: &'static str, record: &'a str) -> Result<&'a RawValue, StoreError> {
-    serde_json::from_str(record).map_err(|error| unreadable(table, error))
+    /// Changes the run's row, which is made where there is none of this block; its place.
+    fn change_run(
+        &mut self,
+        block: i32,
+        run: &'a Incarnation,
+        change: impl FnOnce(&mut RunRow<'a>),
+    ) -> Result<i32, StoreError> {
+        // The block's own are the last.
+        let known = self.runs.iter().rposition(|row| row.block < block || row.run == run);
+        let known = known.filter(|place| self.runs.get(*place).is_some_and(|row| row.block == block));
+        let place = known.unwrap_or(self.runs.len());
+        if known.is_none() {
+            self.runs.push(RunRow { block, run, fresh: false, kept: false, gone: false, told: None });
+        }
+        self.runs.get_mut(place).map(change);
+        i32::try_from(place.saturating_add(1)).map_err(|error| unreadable("rows", error))
+    }
 }
 
 /// For each block whether it was taken: not where the facts were no longer those that it was planned on.
@@ -126,7 +109,7 @@ pub(super) async fn take(
     planned: &[Planned<'_>],
     standby: Standby,
 ) -> Result<Vec<bool>, StoreError> {
-    let rows = Rows::of(planned)?;
+    let Rows { runs, usage, windows, gaps, tenants, audit } = Rows::of(planned)?;
     let sent = || planned.iter().map(|planned| planned.arrival.sent);
     let sequences: Result<Vec<i64>, StoreError> =
         sent().map(|sent| column("sequence", sent.key().sequence)).collect();
@@ -138,9 +121,13 @@ pub(super) async fn take(
         .collect();
     let minutes =
         |planned: &Planned<'_>| planned.state.as_ref().map(|state| i32::from(u16::from(state.written.width)));
+    let of_runs = || runs.iter().map(|row| row.run);
+    let told = || runs.iter().map(|row| row.told);
+    let of_windows = || windows.iter().map(|of| of.row);
     let done: Vec<bool> = sqlx::query_scalar(
         "SELECT meter.take($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-                           $17::jsonb, $18::jsonb, $19::jsonb, $20::jsonb, $21::jsonb, $22::jsonb, $23::jsonb, $24::jsonb)",
+                           $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, \
+                           $36::jsonb, $37::jsonb, $38::jsonb)",
     )
     .bind(standby == Standby::Required)
     .bind(sent().map(|sent| sent.key().node.as_str()).collect::<Vec<_>>())
@@ -158,14 +145,28 @@ pub(super) async fn take(
     .bind(planned.iter().map(|planned| Some(&*planned.state.as_ref()?.packed)).collect::<Vec<Option<&[u8]>>>())
     .bind(state_sequences?)
     .bind(planned.iter().map(minutes).collect::<Vec<_>>())
-    .bind(json(&rows.fresh)?)
-    .bind(json(&rows.kept)?)
-    .bind(json(&rows.gone)?)
-    .bind(json(&rows.usage)?)
-    .bind(json(&rows.windows)?)
-    .bind(json(&rows.gaps)?)
-    .bind(json(&rows.tenants)?)
-    .bind(json(&rows.audit)?)
+    .bind(runs.iter().map(|row| row.block).collect::<Vec<_>>())
+    .bind(of_runs().map(|run| i64::from(run.job_id.0)).collect::<Vec<_>>())
+    .bind(of_runs().map(|run| run.node.as_str()).collect::<Vec<_>>())
+    .bind(of_runs().map(|run| run.boot_id.as_str()).collect::<Vec<_>>())
+    .bind(of_runs().map(|run| run.began.unix_usec()).collect::<Vec<_>>())
+    .bind(of_runs().map(|run| run.cluster.as_ref().map(ClusterName::as_str)).collect::<Vec<_>>())
+    .bind(runs.iter().map(|row| row.fresh).collect::<Vec<_>>())
+    .bind(runs.iter().map(|row| row.kept).collect::<Vec<_>>())
+    .bind(runs.iter().map(|row| row.gone).collect::<Vec<_>>())
+    .bind(told().map(|told| told?.placement.tenant().map(TenantPath::as_str)).collect::<Vec<_>>())
+    .bind(told().map(|told| told.map(|told| i64::from(told.uid))).collect::<Vec<_>>())
+    .bind(usage.iter().map(|of| of.run).collect::<Vec<_>>())
+    .bind(usage.iter().map(|of| of.row.revision).collect::<Vec<_>>())
+    .bind(usage.iter().map(|of| of.row.record.as_str()).collect::<Vec<_>>())
+    .bind(windows.iter().map(|of| of.run).collect::<Vec<_>>())
+    .bind(of_windows().map(|row| row.revision).collect::<Vec<_>>())
+    .bind(of_windows().map(|row| i64::from(row.number)).collect::<Vec<_>>())
+    .bind(of_windows().map(|row| row.window_unix_usec).collect::<Vec<_>>())
+    .bind(of_windows().map(|row| row.record.as_str()).collect::<Vec<_>>())
+    .bind(json(&gaps)?)
+    .bind(json(&tenants)?)
+    .bind(json(&audit)?)
     .fetch_one(db)
     .await
     .map_err(sql("take blocks"))?;

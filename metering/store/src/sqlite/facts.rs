@@ -1,5 +1,7 @@
 //! What the file has about a block.
 
+use std::collections::BTreeSet;
+
 use sqlx::sqlite::SqliteConnection;
 use tenantry_model::block::{BlockHash, BlockKey};
 use tenantry_model::job::Incarnation;
@@ -33,7 +35,7 @@ pub(super) use bind_run;
 pub(super) async fn gather(
     db: &mut SqliteConnection,
     sent: &SentBlock,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
 ) -> Result<Facts, StoreError> {
     let key = sent.key();
     let mut facts = Facts { known: hash_of(db, key).await?, ..Facts::default() };
@@ -51,12 +53,12 @@ pub(super) async fn gather(
             facts.foreign.insert(boot_id);
         }
     }
-    let mut runs = wanted.runs;
+    let mut runs: BTreeSet<Incarnation> = wanted.runs.into_iter().cloned().collect();
     for boot_id in &wanted.ended {
         runs.extend(running_in(db, boot_id).await?);
     }
     for run in runs {
-        let latest = latest_revision(db, &run).await?;
+        let latest = latest_revision(db, &run).await?.map(Box::new);
         let running = running(db, &run).await?.map(Box::new);
         facts.runs.insert(run, crate::ingest::Run { latest, running, changed: false });
     }

@@ -30,7 +30,7 @@ pub(super) async fn changes(
         for change in &changes.windows {
             window(db, row, change).await?;
         }
-        for (run, state) in &changes.running {
+        for (run, state) in changes.running() {
             match state {
                 Some(running) => keep(db, run, running).await?,
                 None => forget(db, run).await?,
@@ -133,7 +133,7 @@ async fn window(db: &mut SqliteConnection, block: i64, row: &WindowRow) -> Resul
 }
 
 async fn keep(db: &mut SqliteConnection, run: &Incarnation, running: &Running) -> Result<(), StoreError> {
-    let record = running.record().as_ref().map(record_text).transpose()?;
+    let record = running.record().as_ref().map(|record| record_text("running_job", record)).transpose()?;
     sqlx::query(
         "INSERT INTO running_job (cluster, node, boot_id, job_id, began_unix_usec, \
          registration, allocation, reading, integral, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
