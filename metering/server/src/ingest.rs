@@ -17,7 +17,7 @@ use crate::reply::{App, CorrelationId, Failure, correlate, method_not_allowed, n
 
 /// The socket's paths.
 pub fn routes(app: Arc<App>) -> Router {
-    paths(&app)
+    blocks()
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // Whoever may send no block is refused at each path of this socket.
@@ -26,11 +26,13 @@ pub fn routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// What senders ask.
+/// What senders ask, among what others do.
 pub fn paths(app: &Arc<App>) -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/blocks", post(take))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(app), only_senders))
+    blocks().route_layer(middleware::from_fn_with_state(Arc::clone(app), only_senders))
+}
+
+fn blocks() -> Router<Arc<App>> {
+    Router::new().route("/v1/blocks", post(take))
 }
 
 /// What says who may send.

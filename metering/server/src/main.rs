@@ -28,6 +28,10 @@ use config::Config;
 use database::Owner;
 use network::NetworkError;
 
+/// Each block is some hundred allocations of all sizes, made in one thread and given back in another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// sysexits(3).
 const EX_USAGE: u8 = 64;
 const EX_UNAVAILABLE: u8 = 69;
