@@ -3,7 +3,7 @@
 import pathlib
 import subprocess
 
-from network import wait_for
+from network import cpu_seconds, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVER = ROOT / "target/release/tenantry-server"
@@ -87,6 +87,10 @@ class Servers:
         """What each has in memory."""
         page = 4096
         return [int(pathlib.Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * page for process in self.processes]
+
+    def cpu_seconds(self):
+        """CPU time of all of them."""
+        return sum(cpu_seconds(process.pid) for process in self.processes)
 
 
 def ledger_blocks(primary, prefix):

@@ -4,7 +4,7 @@ import pathlib
 import shutil
 import subprocess
 
-from network import wait_for
+from network import cpu_seconds, wait_for
 
 PORT = 5432
 SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "packaging/postgres/tenantry.conf"
@@ -14,7 +14,7 @@ port = 5432
 unix_socket_directories = '{sockets}'
 max_connections = 100
 max_wal_senders = 10
-shared_buffers = 128MB
+shared_buffers = 1GB
 wal_level = replica
 hot_standby = on
 # What pg_rewind reads of a primary that died.
@@ -113,6 +113,12 @@ class Postgres:
     def sql_file(self, path, database):
         """A file of statements, as the superuser."""
         self.as_postgres("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.place, "-p", PORT, "-d", database, "-f", "-", input=path.read_text())
+
+    def cpu_seconds(self):
+        """CPU time of all its processes."""
+        first = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = pathlib.Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return sum(cpu_seconds(pid) for pid in [first, *children])
 
     def has_synchronous_standby(self):
         """Whether a commit here has somewhere to wait for."""

@@ -81,7 +81,9 @@ pub struct Node {
     start_usec: i64,
     seeded: Seeded,
     jobs: Vec<Job>,
-    next_job: u32,
+    /// Ids grow with time, over all nodes: in each minute each node's next job has its turn.
+    last_job: u32,
+    nodes: u32,
     sequence: u64,
     previous: BlockHash,
 }
@@ -112,7 +114,8 @@ impl Node {
             start_usec: shape.start * 1_000_000 + phase as i64,
             seeded,
             jobs: Vec::new(),
-            next_job: u32::try_from(index)? * 10_000,
+            last_job: u32::try_from(index)? + 1,
+            nodes: u32::try_from(shape.nodes)?,
             sequence: 0,
             previous: BlockHash::default(),
         };
@@ -127,7 +130,7 @@ impl Node {
 
     /// A job that began at `boottime_usec` and has run for `age_usec`.
     fn job(&mut self, boottime_usec: u64, age_usec: u64) -> Result<Job> {
-        self.next_job += 1;
+        self.last_job += self.nodes;
         let began = self.at(boottime_usec)?;
         let seeded = &mut self.seeded;
         let tenant = TENANTS[seeded.below(TENANTS.len() as u64) as usize];
@@ -137,7 +140,7 @@ impl Node {
                 cluster: Some("load".parse()?),
                 node: self.name.clone(),
                 boot_id: self.boot_id.clone(),
-                job_id: JobId(self.next_job),
+                job_id: JobId(self.last_job),
                 began: began.wall,
             },
             restart_count: Some(0),
@@ -156,10 +159,10 @@ impl Node {
                 leaf: format!(
                     "system.slice/slurmstepd.scope/tenant_{}/job_{}",
                     tenant.replace('/', "/tenant_"),
-                    self.next_job
+                    self.last_job
                 )
                 .into(),
-                mounts: vec![format!("system.slice/slurmstepd.scope/job_{}", self.next_job).into()],
+                mounts: vec![format!("system.slice/slurmstepd.scope/job_{}", self.last_job).into()],
             },
         };
         Ok(Job { registration, told: false, load: Load::new(seeded, age_usec), readings: Vec::new() })
