@@ -1,4 +1,4 @@
-//! The block format: one node's readings of about a minute, delta-coded, compressed, chained and
+//! The block format: one node's readings of about a minute, coded as differences, chained and
 //! signed. `docs/block-format.md` specifies it to the byte; this crate is pure: bytes in, bytes out.
 //!
 //! ```
@@ -20,9 +20,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod columns;
+mod bits;
+mod code;
+mod column;
+mod devices;
+mod foretold;
+mod frame;
+mod huffman;
 mod payload;
+mod presence;
+mod readings;
 mod sealed;
+mod subjects;
+mod times;
 mod wire;
 
 pub use sealed::{NodeKey, PublicKey, Sealed, claimed_bytes};
@@ -42,11 +52,12 @@ pub enum EncodeError {
     #[error("a record cannot be written")]
     Json(#[from] serde_json::Error),
     /// More than a block holds.
-    #[error("the block would have more than {MOST_BYTES} bytes before it is compressed")]
+    #[error("the block would weigh more than {MOST_BYTES} bytes before it is packed")]
     TooLong,
 }
 
-/// The most bytes a block has before it is compressed.
+/// The most that a block weighs: the bytes of its records before they are packed, and an eighth of what its readings
+/// take in memory.
 pub const MOST_BYTES: u32 = 64 << 20;
 
 /// Why bytes are no block. Nothing of them was taken.
@@ -73,7 +84,7 @@ pub enum Malformed {
     /// The node, the boot or the time in its head is none.
     #[error("the block's head is not one")]
     Head,
-    /// What is compressed cannot be unpacked, or is not as long as it says.
+    /// What is packed cannot be unpacked, or does not weigh what it says.
     #[error("the block's payload cannot be unpacked")]
     Payload,
     /// A record of a kind this format does not have, or in the wrong order.

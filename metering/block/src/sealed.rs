@@ -1,25 +1,21 @@
-//! A block's outside: head, compressed payload, signature, checksum.
+//! A block's outside: head, payload, signature, checksum.
 
 use std::fmt;
-use std::io::{Read, Write};
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use flate2::Compression;
-use flate2::read::ZlibDecoder;
-use flate2::write::ZlibEncoder;
 use sha2::{Digest, Sha256};
 use tenantry_model::block::{Block, BlockHash, BlockKey};
 use tenantry_model::{BootId, Moment, Usec, WallTime};
 
-use crate::columns::Frame;
+use crate::frame::Frame;
 use crate::wire::{Reader, Writer};
 use crate::{EncodeError, MOST_BYTES, Malformed, payload};
 
 const MAGIC: [u8; 4] = *b"TnBk";
-/// The only format there is so far.
-pub const VERSION: u8 = 1;
+/// The only format that is read: the one before was never released.
+pub const VERSION: u8 = 2;
 /// Stands before the hash in what is signed, so that the signature is good for nothing else.
-const SIGNED_AS: &[u8] = b"tenantry block 1\0";
+const SIGNED_AS: &[u8] = b"tenantry block 2\0";
 const KEY_BYTES: usize = 32;
 const SIGNATURE_BYTES: usize = 64;
 const CHECKSUM_BYTES: usize = 4;
@@ -82,13 +78,13 @@ struct Head {
     key: BlockKey,
     previous: BlockHash,
     closed: Moment,
-    /// Of the payload, unpacked.
-    length: u32,
-    /// Where the packed payload stands.
+    /// Of the payload.
+    weight: u32,
+    /// Where the payload stands.
     payload: std::ops::Range<usize>,
 }
 
-/// How many bytes a block says that it has unpacked, before anything of it is believed; `None`: it is no block.
+/// What a block says that it weighs ([`MOST_BYTES`]), before anything of it is believed; `None`: it is no block.
 #[must_use]
 pub fn claimed_bytes(bytes: &[u8]) -> Option<u32> {
     let mut input = Reader(bytes);
@@ -106,10 +102,9 @@ impl Sealed {
     /// [`EncodeError`].
     pub fn new(block: &Block, signer: &NodeKey) -> Result<Self, EncodeError> {
         let frame = Frame { boot_id: &block.key.boot_id, closed: block.closed };
-        let payload = payload::write(&block.contents, frame)?;
-        let length = u32::try_from(payload.len()).ok().filter(|length| *length <= MOST_BYTES);
-        let length = length.ok_or(EncodeError::TooLong)?;
-        let packed = pack(&payload);
+        let (payload, weight) = payload::write(&block.contents, frame)?;
+        let weight = u32::try_from(weight).ok().filter(|weight| *weight <= MOST_BYTES);
+        let weight = weight.ok_or(EncodeError::TooLong)?;
         let mut out = Writer::default();
         out.bytes(&MAGIC);
         out.byte(VERSION);
@@ -119,10 +114,10 @@ impl Sealed {
         out.bytes(&block.previous.0);
         out.bytes(&block.closed.wall.unix_usec().to_le_bytes());
         out.bytes(&block.closed.boottime_usec.0.to_le_bytes());
-        out.bytes(&length.to_le_bytes());
-        out.text(&packed);
+        out.bytes(&weight.to_le_bytes());
+        out.text(&payload);
         let end = out.0.len();
-        let start = end.saturating_sub(packed.len());
+        let start = end.saturating_sub(payload.len());
         let hash = BlockHash(Sha256::digest(&out.0).into());
         let signature = signer.0.sign(&signed(hash));
         out.bytes(&signer.public().0);
@@ -130,7 +125,7 @@ impl Sealed {
         out.bytes(&crc32fast::hash(&out.0).to_le_bytes());
         let Block { key, previous, closed, .. } = block;
         let head =
-            Head { key: key.clone(), previous: *previous, closed: *closed, length, payload: start..end };
+            Head { key: key.clone(), previous: *previous, closed: *closed, weight, payload: start..end };
         Ok(Self { bytes: out.0, head, hash, signer: signer.public() })
     }
 
@@ -157,8 +152,8 @@ impl Sealed {
         let previous = BlockHash(input.array().ok_or(Malformed::Short)?);
         let wall = i64::from_le_bytes(input.array().ok_or(Malformed::Short)?);
         let boottime = u64::from_le_bytes(input.array().ok_or(Malformed::Short)?);
-        let length = u32::from_le_bytes(input.array().ok_or(Malformed::Short)?);
-        let packed = input.text().ok_or(Malformed::Short)?.len();
+        let weight = u32::from_le_bytes(input.array().ok_or(Malformed::Short)?);
+        let payload = input.text().ok_or(Malformed::Short)?.len();
         let signer = PublicKey(input.array().ok_or(Malformed::Short)?);
         let signature: [u8; SIGNATURE_BYTES] = input.array().ok_or(Malformed::Short)?;
         match input.0.len().checked_sub(CHECKSUM_BYTES) {
@@ -181,8 +176,8 @@ impl Sealed {
             sequence,
         };
         let closed = Moment { wall, boottime_usec: Usec(boottime) };
-        let payload = hashed.len().saturating_sub(packed)..hashed.len();
-        let head = Head { key, previous, closed, length, payload };
+        let payload = hashed.len().saturating_sub(payload)..hashed.len();
+        let head = Head { key, previous, closed, weight, payload };
         Ok(Self { bytes, head, hash, signer })
     }
 
@@ -191,10 +186,11 @@ impl Sealed {
     /// # Errors
     /// [`Malformed`], where whoever signed it wrote something else than a block.
     pub fn block(&self) -> Result<Block, Malformed> {
-        let Head { key, previous, closed, length, payload } = &self.head;
+        let Head { key, previous, closed, weight, payload } = &self.head;
         let packed = self.bytes.get(payload.clone()).ok_or(Malformed::Payload)?;
-        let unpacked = unpack(packed, *length)?;
-        let contents = payload::read(&unpacked, Frame { boot_id: &key.boot_id, closed: *closed })?;
+        let weight = Some(*weight).filter(|weight| *weight <= MOST_BYTES).ok_or(Malformed::Payload)?;
+        let weight = usize::try_from(weight).map_err(|_| Malformed::Payload)?;
+        let contents = payload::read(packed, Frame { boot_id: &key.boot_id, closed: *closed }, weight)?;
         Ok(Block { key: key.clone(), previous: *previous, closed: *closed, contents })
     }
 
@@ -237,21 +233,4 @@ impl Sealed {
 
 fn signed(hash: BlockHash) -> Vec<u8> {
     [SIGNED_AS, &hash.0].concat()
-}
-
-fn pack(payload: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    // A vector takes whatever is written.
-    let _ = encoder.write_all(payload);
-    encoder.finish().unwrap_or_default()
-}
-
-fn unpack(packed: &[u8], length: u32) -> Result<Vec<u8>, Malformed> {
-    if length > MOST_BYTES {
-        return Err(Malformed::Payload);
-    }
-    let mut unpacked = Vec::new();
-    let mut decoder = ZlibDecoder::new(packed).take(u64::from(length).saturating_add(1));
-    decoder.read_to_end(&mut unpacked).map_err(|_| Malformed::Payload)?;
-    if u32::try_from(unpacked.len()) == Ok(length) { Ok(unpacked) } else { Err(Malformed::Payload) }
 }

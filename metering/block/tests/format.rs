@@ -7,7 +7,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 use tenantry_block::{EncodeError, Malformed, NodeKey, Sealed, claimed_bytes};
 use tenantry_model::block::{
     Block, BlockHash, BlockKey, Contents, Event, GapReason, Registered, Series, Subject,
@@ -172,9 +174,8 @@ fn a_job_of_another_boot_and_a_group_twice_are_refused() {
 }
 
 /// The decoder in `tests/block/decode` shares nothing with this crate but docs/block-format.md.
-#[test]
-fn another_decoder_reads_the_same() {
-    let sealed = Sealed::new(&full(), &key()).unwrap();
+fn other_decoder_agrees(block: &Block) {
+    let sealed = Sealed::new(block, &key()).unwrap();
     let decode = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/block/decode");
     let mut child =
         Command::new("python3").arg(decode).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -184,7 +185,133 @@ fn another_decoder_reads_the_same() {
     let theirs: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(theirs["hash"], sealed.hash().to_string());
     assert_eq!(theirs["signer"], sealed.signer().to_string());
-    assert_eq!(theirs["block"], serde_json::to_value(full()).unwrap());
+    assert_eq!(theirs["block"], serde_json::to_value(block).unwrap());
+}
+
+#[test]
+fn another_decoder_reads_the_same() {
+    other_decoder_agrees(&full());
+    other_decoder_agrees(&block(Contents::default()));
+}
+
+/// Jobs of a node as they are: steady ones and idle ones, of which some counters are not always there.
+#[test]
+fn another_decoder_reads_a_busy_node() {
+    let reading = |job: u64, round: u64| {
+        let at = moment(BOOT_USEC - 300_000_000 + round * 10_000_000 + job * 40 + (job * round) % 29, 0);
+        let usage = job * 7_000_000 + round * (39_200_000 >> (job % 3 * 8)) + (job * round * 7919) % 20_000;
+        let counters = [
+            (Metric::CPU_USAGE, usage),
+            (Metric::CPU_SYSTEM, usage / 50 + round % 2),
+            (Metric::CPU_USER, usage - usage / 50 - round % 2),
+            (Metric::MEMORY_ANON, 4096 * (job * 1000 + (round * job) % 40)),
+            (Metric::MEMORY_CURRENT, 4096 * (job * 1000 + (round * job) % 40 + 7)),
+            (Metric::MEMORY_PEAK, 4096 * (job * 1000 + 38)),
+            (Metric::PIDS_CURRENT, job + round % 3),
+            (Metric::NETWORK_TX_BYTES, (job << 30) + round * 70_001 * (job % 4)),
+        ];
+        let there = counters.into_iter().filter(|(metric, _)| {
+            *metric != Metric::PIDS_CURRENT
+                || !(job.is_multiple_of(5) || job.is_multiple_of(7) && round % 4 == 1)
+        });
+        Reading { at, counters: there.collect(), io: None, gpus: Vec::new() }
+    };
+    let series = (1..=40).map(|job| Series {
+        subject: Subject::Job(run(u32::try_from(job).unwrap())),
+        readings: (0..30 - job % 6).map(|round| reading(job, round)).collect(),
+    });
+    other_decoder_agrees(&block(Contents { series: series.collect(), ..Contents::default() }));
+}
+
+// Payloads that no writer made, under a good signature.
+
+/// Where the weight stands: after magic, version, the node's name, the boot, the sequence, the hash before it, two times.
+const WEIGHT: usize = 4 + 1 + 3 + 36 + 8 + 32 + 16;
+
+fn varint(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(u8::try_from(value % 0x80).unwrap() | 0x80);
+        value /= 0x80;
+    }
+    bytes.push(u8::try_from(value).unwrap());
+    bytes
+}
+
+fn payload(sealed: &Sealed) -> (u32, Vec<u8>) {
+    let bytes = sealed.bytes();
+    let weight = u32::from_le_bytes(bytes[WEIGHT..WEIGHT + 4].try_into().unwrap());
+    let rest = &bytes[WEIGHT + 4..bytes.len() - 100];
+    let length = (1..5).find(|length| varint(rest.len() - length).len() == *length).unwrap();
+    (weight, rest[length..].to_vec())
+}
+
+fn forged(weight: u32, payload: &[u8]) -> Sealed {
+    let head = &Sealed::new(&block(Contents::default()), &key()).unwrap().bytes()[..WEIGHT].to_vec();
+    let mut bytes = [head, &weight.to_le_bytes()[..], &varint(payload.len()), payload].concat();
+    let hash = Sha256::digest(&bytes);
+    let signer = SigningKey::from_bytes(&[5; 32]);
+    let signature = signer.sign(&[b"tenantry block 2\0", &hash[..]].concat());
+    bytes.extend_from_slice(&signer.verifying_key().to_bytes());
+    bytes.extend_from_slice(&signature.to_bytes());
+    let checksum = crc32fast::hash(&bytes).to_le_bytes();
+    bytes.extend_from_slice(&checksum);
+    Sealed::open(bytes).unwrap()
+}
+
+/// Reads a block, and holds that this took no more memory than it weighs.
+fn read_within_weight(sealed: &Sealed) -> Result<Block, Malformed> {
+    let weight = usize::try_from(claimed_bytes(sealed.bytes()).unwrap()).unwrap();
+    let mut read = None;
+    let taken = allocation_counter::measure(|| read = Some(sealed.block()));
+    let most = 16 * weight + 100 * sealed.bytes().len() + (256 << 10);
+    assert!(taken.bytes_max <= most as u64, "{} bytes for a block of weight {weight}", taken.bytes_max);
+    read.unwrap()
+}
+
+#[test]
+fn a_payload_with_a_bit_flipped_is_read_without_a_panic_and_within_its_weight() {
+    let (weight, good) = payload(&Sealed::new(&full(), &key()).unwrap());
+    assert_eq!(forged(weight, &good).block(), Ok(full()));
+    for bit in (0..good.len() * 8).step_by(5) {
+        let mut flipped = good.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        // It may well be a block: another value, or the same foretold otherwise.
+        let _ = read_within_weight(&forged(weight, &flipped));
+    }
+    for cut in 0..good.len() {
+        assert!(read_within_weight(&forged(weight, &good[..cut])).is_err(), "cut to {cut} bytes");
+    }
+    assert!(forged(weight, &[&good[..], &[0]].concat()).block().is_err());
+}
+
+#[test]
+fn a_weight_that_is_not_the_payloads_is_refused() {
+    let (weight, good) = payload(&Sealed::new(&full(), &key()).unwrap());
+    for wrong in [0, weight - 1, weight + 1, 64 << 20, (64 << 20) + 1, u32::MAX] {
+        assert!(read_within_weight(&forged(wrong, &good)).is_err(), "{wrong}");
+    }
+}
+
+/// So many readings that are all alike would be a few bits.
+#[test]
+fn a_few_bytes_are_not_many_readings() {
+    let alike = Reading::empty(moment(BOOT_USEC, 0));
+    let series = Series { subject: Subject::Job(run(1)), readings: vec![alike; 100_000] };
+    let many = block(Contents { series: vec![series], ..Contents::default() });
+    let sealed = Sealed::new(&many, &key()).unwrap();
+    assert!(sealed.bytes().len() > 100_000 / 8);
+    assert_eq!(read_within_weight(&sealed), Ok(many));
+    let (weight, long) = payload(&sealed);
+    let columns = [&varint(60)[..], &long[3..63]].concat();
+    assert!(read_within_weight(&forged(weight, &columns)).is_err());
+}
+
+#[test]
+fn the_format_before_is_refused_by_its_number() {
+    let mut bytes = Sealed::new(&full(), &key()).unwrap().bytes().to_vec();
+    bytes[4] = 1;
+    assert_eq!(Sealed::open(bytes), Err(Malformed::Version(1)));
 }
 
 fn readings() -> impl Strategy<Value = Vec<Reading>> {
@@ -213,6 +340,16 @@ fn readings() -> impl Strategy<Value = Vec<Reading>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    #[test]
+    fn another_decoder_reads_any_readings(all in prop::collection::vec(readings(), 0..5)) {
+        let series = all.into_iter().zip(1..).map(|(readings, job)| Series { subject: Subject::Job(run(job)), readings });
+        other_decoder_agrees(&block(Contents { series: series.collect(), ..Contents::default() }));
+    }
+}
+
+proptest! {
     #[test]
     fn any_readings_go_through_unchanged(all in prop::collection::vec(readings(), 0..5)) {
         let series = all.into_iter().zip(1..).map(|(readings, job)| Series { subject: Subject::Job(run(job)), readings });
@@ -224,7 +361,7 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = Sealed::open(bytes.clone());
-        let head = [b"TnBk\x01", &bytes[..]].concat();
+        let head = [b"TnBk\x02", &bytes[..]].concat();
         prop_assert!(Sealed::open(head).is_err());
     }
 }

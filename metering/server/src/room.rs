@@ -23,7 +23,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 const BYTES_A_SECOND: usize = 256 << 10;
 /// Bodies of one name that come in at once: its daemon sends one after the other.
 const MOST_BODIES: usize = 2;
-/// What an unpacked block takes in memory, times the bytes it says it has: readings are read into full rows.
+/// What an unpacked block takes in memory, times what it says it weighs: readings are read into full rows.
 const SPREAD: usize = 8;
 
 /// The bounds on memory and on work.
