@@ -1,6 +1,7 @@
 //! Time as a parameter: one trait, one real clock, and the one place that may ask the machine.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use nix::time::{ClockId, clock_gettime};
@@ -18,15 +19,16 @@ pub struct WallTime(i64);
 #[error("{0:?} is no time in RFC 3339, like \"2026-11-22T10:00:00Z\"")]
 pub struct InvalidTime(String);
 
+/// What `jiff` has a date for. As numbers, since it is asked of each reading many times.
+const KNOWN_USEC: RangeInclusive<i64> = -377_705_023_201_000_000..=253_402_207_200_999_999;
+
 impl WallTime {
     /// From microseconds since 1970.
     ///
     /// # Errors
     /// Where the year would lie outside -9999 to 9999.
     pub fn from_unix_usec(usec: i64) -> Result<Self, InvalidTime> {
-        // Asked of each reading: no more than two comparisons.
-        let known = jiff::Timestamp::MIN.as_microsecond()..=jiff::Timestamp::MAX.as_microsecond();
-        if known.contains(&usec) { Ok(Self(usec)) } else { Err(InvalidTime(usec.to_string())) }
+        if KNOWN_USEC.contains(&usec) { Ok(Self(usec)) } else { Err(InvalidTime(usec.to_string())) }
     }
 
     /// Microseconds since 1970.
@@ -153,6 +155,20 @@ mod tests {
         let time = WallTime::from_unix_usec(1_795_000_000_000_007).unwrap();
         assert_eq!(time.to_string(), "2026-11-18T11:06:40.000007Z");
         assert_eq!(time.to_string().parse(), Ok(time));
+    }
+
+    #[test]
+    fn a_time_is_known_where_it_has_a_date() {
+        let (first, last) = (jiff::Timestamp::MIN.as_microsecond(), jiff::Timestamp::MAX.as_microsecond());
+        assert_eq!((*KNOWN_USEC.start(), *KNOWN_USEC.end()), (first, last));
+        assert!(
+            WallTime::from_unix_usec(first).is_ok()
+                && WallTime::from_unix_usec(first.saturating_sub(1)).is_err()
+        );
+        assert!(
+            WallTime::from_unix_usec(last).is_ok()
+                && WallTime::from_unix_usec(last.saturating_add(1)).is_err()
+        );
     }
 
     #[test]
