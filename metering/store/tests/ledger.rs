@@ -278,7 +278,7 @@ fn without_memory(report: UsageReport) -> Vec<UsageRecord> {
 proptest! {
     // Each case makes ledgers of its own, which takes PostgreSQL longer.
     #![proptest_config(ProptestConfig {
-        cases: if Cluster::of_this_run().is_some() { 3 } else { 24 },
+        cases: if Cluster::of_this_run().is_some() { 8 } else { 24 },
         ..ProptestConfig::default()
     })]
     #[test]
