@@ -79,6 +79,12 @@ class Node:
         psql = [self.bin / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-"]
         run(*self.as_postgres(*psql), cwd="/", input=path.read_text())
 
+    def knows_whom_to_promote(self):
+        """Whether Patroni has written down who is the synchronous standby: nobody else is promoted. PostgreSQL has one some seconds before."""
+        listed = self.as_postgres("patronictl", "-c", self.place / "config.yml", "list", "-f", "json")
+        done = subprocess.run(listed, cwd="/", capture_output=True, text=True, check=False)
+        return not done.returncode and any(member["Role"] == "Sync Standby" for member in json.loads(done.stdout))
+
     def is_primary(self):
         """By PostgreSQL's own word."""
         return self.sql("SELECT pg_is_in_recovery()").strip() == "f"
@@ -119,7 +125,7 @@ class Cluster:
         """Until all three are there: a primary, a synchronous standby, another standby."""
         def whole():
             primary = self.primary()
-            return primary and self.standbys(primary) == (1, 1)
+            return primary and self.standbys(primary) == (1, 1) and primary.knows_whom_to_promote()
         wait_for("a primary, a synchronous standby and another one", whole, limit_s)
 
 
