@@ -19,6 +19,7 @@ mod acknowledged;
 mod beside;
 mod corpus;
 mod fleet;
+mod open;
 mod send;
 
 use std::path::PathBuf;
@@ -58,6 +59,11 @@ enum Command {
         #[command(flatten)]
         options: beside::Options,
     },
+    /// Checks, unpacks and makes a file's blocks, and prints what each takes of one as JSON.
+    Open {
+        /// The file
+        corpus: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -65,5 +71,6 @@ fn main() -> Result<()> {
         Command::Prepare { corpus, shape } => corpus::prepare(&corpus, &shape),
         Command::Send { corpus, options } => send::run(&corpus, options),
         Command::Beside { corpus, options } => beside::run(&corpus, &options),
+        Command::Open { corpus } => open::run(&corpus),
     }
 }
