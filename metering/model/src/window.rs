@@ -73,18 +73,8 @@ impl Quantity {
         }
     }
 
-    const fn place(self) -> usize {
-        match self {
-            Self::Elapsed => 0,
-            Self::CpuUsage => 1,
-            Self::Memory => 2,
-            Self::IoRead => 3,
-            Self::IoWrite => 4,
-            Self::NetworkReceive => 5,
-            Self::NetworkTransmit => 6,
-            Self::AllocatedCpu => 7,
-            Self::AllocatedMemory => 8,
-        }
+    fn place(self) -> usize {
+        Self::ALL.iter().position(|other| *other == self).unwrap_or_default()
     }
 }
 
