@@ -65,9 +65,8 @@ pub(super) fn planned<'a>(
     let (mut kept, mut gone) = (Vec::new(), Vec::new());
     let told = &sent.block().contents.registered;
     let is_told = |run: &Incarnation| told.iter().any(|told| told.registration.incarnation == *run);
-    let mut has_news = false;
+    let has_news = changes.running().next().is_some();
     for (run, running) in changes.running() {
-        has_news = true;
         match running {
             Some(_) if fresh.contains(run) || is_told(run) => kept.push(run.clone()),
             None if !fresh.contains(run) => gone.push(run.clone()),
