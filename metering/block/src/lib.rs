@@ -35,7 +35,7 @@ mod subjects;
 mod times;
 mod wire;
 
-pub use sealed::{NodeKey, PublicKey, Sealed, claimed_bytes};
+pub use sealed::{NodeKey, PublicKey, Sealed, claimed_weight};
 
 use tenantry_model::JobId;
 
@@ -52,13 +52,13 @@ pub enum EncodeError {
     #[error("a record cannot be written")]
     Json(#[from] serde_json::Error),
     /// More than a block holds.
-    #[error("the block would weigh more than {MOST_BYTES} bytes before it is packed")]
+    #[error("the block would weigh more than {MOST_WEIGHT} bytes before it is packed")]
     TooLong,
 }
 
 /// The most that a block weighs: the bytes of its records before they are packed, and an eighth of what its readings
 /// take in memory.
-pub const MOST_BYTES: u32 = 64 << 20;
+pub const MOST_WEIGHT: u32 = 64 << 20;
 
 /// Why bytes are no block. Nothing of them was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use tenantry_model::{BootId, Moment, Usec, WallTime};
 
 use crate::frame::Frame;
 use crate::wire::{Reader, Writer};
-use crate::{EncodeError, MOST_BYTES, Malformed, payload};
+use crate::{EncodeError, MOST_WEIGHT, Malformed, payload};
 
 const MAGIC: [u8; 4] = *b"TnBk";
 /// The only format that is read: the one before was never released.
@@ -84,9 +84,9 @@ struct Head {
     payload: std::ops::Range<usize>,
 }
 
-/// What a block says that it weighs ([`MOST_BYTES`]), before anything of it is believed; `None`: it is no block.
+/// What a block says that it weighs ([`MOST_WEIGHT`]), before anything of it is believed; `None`: it is no block.
 #[must_use]
-pub fn claimed_bytes(bytes: &[u8]) -> Option<u32> {
+pub fn claimed_weight(bytes: &[u8]) -> Option<u32> {
     let mut input = Reader(bytes);
     let (_magic, _version) = (input.array::<4>()?, input.byte()?);
     let _node = input.text()?;
@@ -103,7 +103,7 @@ impl Sealed {
     pub fn new(block: &Block, signer: &NodeKey) -> Result<Self, EncodeError> {
         let frame = Frame { boot_id: &block.key.boot_id, closed: block.closed };
         let (payload, weight) = payload::write(&block.contents, frame)?;
-        let weight = u32::try_from(weight).ok().filter(|weight| *weight <= MOST_BYTES);
+        let weight = u32::try_from(weight).ok().filter(|weight| *weight <= MOST_WEIGHT);
         let weight = weight.ok_or(EncodeError::TooLong)?;
         let mut out = Writer::default();
         out.bytes(&MAGIC);
@@ -188,7 +188,7 @@ impl Sealed {
     pub fn block(&self) -> Result<Block, Malformed> {
         let Head { key, previous, closed, weight, payload } = &self.head;
         let packed = self.bytes.get(payload.clone()).ok_or(Malformed::Payload)?;
-        let weight = Some(*weight).filter(|weight| *weight <= MOST_BYTES).ok_or(Malformed::Payload)?;
+        let weight = Some(*weight).filter(|weight| *weight <= MOST_WEIGHT).ok_or(Malformed::Payload)?;
         let weight = usize::try_from(weight).map_err(|_| Malformed::Payload)?;
         let contents = payload::read(packed, Frame { boot_id: &key.boot_id, closed: *closed }, weight)?;
         Ok(Block { key: key.clone(), previous: *previous, closed: *closed, contents })

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
-use tenantry_block::{EncodeError, Malformed, NodeKey, Sealed, claimed_bytes};
+use tenantry_block::{EncodeError, Malformed, NodeKey, Sealed, claimed_weight};
 use tenantry_model::block::{
     Block, BlockHash, BlockKey, Contents, Event, GapReason, Registered, Series, Subject,
 };
@@ -261,7 +261,7 @@ fn forged(weight: u32, payload: &[u8]) -> Sealed {
 
 /// Reads a block, and holds that this took no more memory than it weighs.
 fn read_within_weight(sealed: &Sealed) -> Result<Block, Malformed> {
-    let weight = usize::try_from(claimed_bytes(sealed.bytes()).unwrap()).unwrap();
+    let weight = usize::try_from(claimed_weight(sealed.bytes()).unwrap()).unwrap();
     let mut read = None;
     let taken = allocation_counter::measure(|| read = Some(sealed.block()));
     let most = 16 * weight + 100 * sealed.bytes().len() + (256 << 10);
@@ -369,7 +369,7 @@ proptest! {
 #[test]
 fn a_block_says_beforehand_how_much_it_unpacks_to() {
     let sealed = Sealed::new(&block(Contents::default()), &NodeKey::from_seed(&[1; 32])).unwrap();
-    assert_eq!(claimed_bytes(sealed.bytes()), Some(0));
-    assert_eq!(claimed_bytes(&sealed.bytes()[..40]), None);
-    assert_eq!(claimed_bytes(b""), None);
+    assert_eq!(claimed_weight(sealed.bytes()), Some(0));
+    assert_eq!(claimed_weight(&sealed.bytes()[..40]), None);
+    assert_eq!(claimed_weight(b""), None);
 }

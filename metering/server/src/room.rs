@@ -108,7 +108,7 @@ impl Room {
             }
         };
         drop(place);
-        let claimed = tenantry_block::claimed_bytes(&bytes).unwrap_or(0);
+        let claimed = tenantry_block::claimed_weight(&bytes).unwrap_or(0);
         let claimed = usize::try_from(claimed).unwrap_or(usize::MAX).saturating_mul(SPREAD);
         // Those who hold what they wait for would wait for each other.
         let free = self.most_kib.saturating_sub(self.kib(length));
