@@ -7,8 +7,6 @@ mod chain;
 mod plausible;
 mod runs;
 
-pub(crate) use runs::record_text;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -197,8 +195,7 @@ pub(crate) struct GapRow {
 pub(crate) struct UsageRow {
     pub run: Incarnation,
     pub revision: i64,
-    /// JSON.
-    pub record: String,
+    pub record: UsageRecord,
 }
 
 /// A row of a window of a run.
@@ -208,10 +205,7 @@ pub(crate) struct WindowRow {
     /// Of the record that the row belongs to.
     pub revision: i64,
     pub number: u32,
-    /// Where the window begins.
-    pub window_unix_usec: i64,
-    /// JSON.
-    pub record: String,
+    pub window: UsageWindow,
 }
 
 /// A tenant's group as it was last read; an older reading than the ledger's is passed over.
@@ -284,7 +278,7 @@ impl Plan<'_> {
             }
         }
         for end in &contents.ends {
-            self.end(end)?;
+            self.end(end);
         }
         for event in &contents.events {
             self.event(event)?;
@@ -311,19 +305,14 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn windows(&mut self, run: &Incarnation, revision: i64, rows: Vec<Row>) -> Result<(), StoreError> {
-        for Row { number, window } in rows {
-            let record = record_text("usage_window", &window)?;
-            let window_unix_usec = window.window_from.unix_usec();
-            self.changes.windows.push(WindowRow {
-                run: run.clone(),
-                revision,
-                number,
-                window_unix_usec,
-                record,
-            });
-        }
-        Ok(())
+    fn windows(&mut self, run: &Incarnation, revision: i64, rows: Vec<Row>) {
+        let rows = rows.into_iter().map(|Row { number, window }| WindowRow {
+            run: run.clone(),
+            revision,
+            number,
+            window,
+        });
+        self.changes.windows.extend(rows);
     }
 
     fn audit(&mut self, kind: AuditKind, subject: String, detail: String) {

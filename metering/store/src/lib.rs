@@ -226,11 +226,10 @@ impl Ledger {
     /// # Errors
     /// [`StoreError::Sql`], [`StoreError::Unreadable`].
     pub async fn windows(&self, filter: &Filter, after: i64, limit: u32) -> Result<Page, StoreError> {
-        let (rows, pending) = match &self.0 {
+        let (mut rows, pending) = match &self.0 {
             Store::Sqlite(ledger) => ledger.windows(filter, after, limit).await?,
             Store::Postgres(ledger) => ledger.windows(filter, after, limit).await?,
         };
-        let mut rows = windows::windows(&rows)?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         if rows.len() > limit {
             rows.truncate(limit);

@@ -5,6 +5,7 @@
 //! dies there leaves nothing behind.
 
 mod batch;
+mod columns;
 mod facts;
 mod migrate;
 mod moved;
@@ -32,6 +33,7 @@ use tokio::time::timeout;
 
 use crate::ingest::{Arrival, Taken, Wanted};
 use crate::query::Filter;
+use crate::windows::Windows;
 use crate::{AuditEvent, PublicKey, SentBlock, StoreError};
 
 pub use migrate::migrate;
@@ -124,12 +126,7 @@ impl PostgresLedger {
         asked!(self, |db| query::audit_events(&mut db, most).await)
     }
 
-    pub async fn windows(
-        &self,
-        filter: &Filter,
-        after: i64,
-        limit: u32,
-    ) -> Result<query::Answer, StoreError> {
+    pub async fn windows(&self, filter: &Filter, after: i64, limit: u32) -> Result<Windows, StoreError> {
         asked!(self, |db| query::windows(&mut db, filter, after, limit).await)
     }
 

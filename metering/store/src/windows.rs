@@ -16,6 +16,9 @@ const TABLE: &str = "usage_window";
 const DAY: i64 = 86_400_000_000;
 const HOUR: i64 = 3_600_000_000;
 
+/// Rows of windows with their ids, and windows of running jobs that have no row yet.
+pub(crate) type Windows = (Vec<(i64, UsageWindow)>, Vec<UsageWindow>);
+
 /// Whose SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -97,11 +100,11 @@ impl Statement {
     }
 }
 
-/// A page of rows after the row `after`, one more than `limit`: `[id, record]` each.
+/// A page of rows after the row `after`, one more than `limit`: `[id, record]` each, in PostgreSQL `[id, row]`.
 pub(crate) fn page(dialect: Dialect, filter: &Filter, after: i64, limit: u32) -> Statement {
     let row = match dialect {
         Dialect::Sqlite => "json_array(id, json(record))",
-        Dialect::Postgres => "json_build_array(id, record)::text",
+        Dialect::Postgres => "json_build_array(id, usage_window)::text",
     };
     let mut statement = Statement::new(dialect, "");
     let table = statement.table();
@@ -109,11 +112,6 @@ pub(crate) fn page(dialect: Dialect, filter: &Filter, after: i64, limit: u32) ->
     statement.restrict_windows(filter);
     statement.push(" ORDER BY id LIMIT ").bind(Bound::Int(i64::from(limit).saturating_add(1)));
     statement
-}
-
-/// Rows of [`page`].
-pub(crate) fn windows(rows: &[String]) -> Result<Vec<(i64, UsageWindow)>, StoreError> {
-    rows.iter().map(|row| serde_json::from_str(row).map_err(|error| unreadable(TABLE, error))).collect()
 }
 
 /// Sums by `by`: its keys, how many rows, and of each quantity the sum's upper and lower half and how many rows have it.

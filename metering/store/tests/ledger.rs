@@ -145,7 +145,7 @@ async fn nobody_changes_what_was_written() {
     it.take(1, vec![]).await;
     let before = (it.report().await, it.ledger.audit_events(9).await.unwrap());
     for (in_sqlite, in_postgres) in [
-        ("UPDATE usage SET record = '{}'", "UPDATE meter.usage SET record = '{}'"),
+        ("UPDATE usage SET record = '{}'", "UPDATE meter.usage SET cpu_usage_usec = 0"),
         ("DELETE FROM usage", "DELETE FROM meter.usage"),
         (
             "INSERT OR REPLACE INTO usage (id, node, boot_id, job_id, began_unix_usec, revision, block, record) \

@@ -483,7 +483,7 @@ async fn a_tenants_login_sees_its_tenants_usage_and_nothing_else() {
         .unwrap();
     let seen: Vec<_> = seen.iter().map(|(tenant,)| tenant.as_str()).collect();
     assert_eq!(seen, ["acme", "acme/physics"]);
-    let refused = sqlx::query("SELECT record FROM billing.usage").execute(&mut db).await.unwrap_err();
+    let refused = sqlx::query("SELECT cpu_usage_usec FROM billing.usage").execute(&mut db).await.unwrap_err();
     assert!(refused.to_string().contains("permission denied"), "{refused}");
     execute(&mut db, "RESET SESSION AUTHORIZATION").await;
     execute(&mut db, "DELETE FROM meter.tenant_login").await;
@@ -577,8 +577,7 @@ async fn an_embedded_ledger_is_moved_whole_and_goes_on_where_it_was_interrupted(
     // One row that is not the file's is found.
     let mut db = database.superuser().await;
     execute(&mut db, "SET session_replication_role = replica").await;
-    execute(&mut db, "UPDATE meter.usage SET record = record || '{\"cpu_usage_usec\": 43}' WHERE job_id = 7")
-        .await;
+    execute(&mut db, "UPDATE meter.usage SET cpu_usage_usec = 43 WHERE job_id = 7").await;
     let other =
         postgres::move_from(&file, &database.settings, &database.owner, |_, _, _| {}).await.unwrap_err();
     assert!(

@@ -83,7 +83,7 @@ async fn nobody_changes_a_row() {
     let it = Fixture::new().await;
     it.take(1, vec![end(7, MINUTE, 1_000)]).await;
     for (sqlite, postgres) in [
-        ("UPDATE usage_window SET record = '{}'", "UPDATE meter.usage_window SET record = '{}'"),
+        ("UPDATE usage_window SET record = '{}'", "UPDATE meter.usage_window SET cpu_usage_usec = 0"),
         ("DELETE FROM usage_window", "DELETE FROM meter.usage_window"),
         ("INSERT OR REPLACE INTO usage_window SELECT * FROM usage_window", "TRUNCATE meter.usage_window"),
     ] {

@@ -80,20 +80,62 @@ COMMENT ON COLUMN meter.usage_name.cluster IS 'Slurm''s cluster; NULL where slur
 COMMENT ON COLUMN meter.usage_name.revision IS '1, 2, 3, ...: the highest counts, and none is ever changed';
 COMMENT ON COLUMN meter.usage_name.received_unix_usec IS 'When it came, by the server''s clock, in microseconds since 1970: which partition has it';
 
+-- Figures first: columns of eight bytes need no room between them.
+CREATE TYPE meter.usage_record AS (
+    restart_count                   bigint,
+    uid                             bigint,
+    ended_unix_usec                 bigint,
+    elapsed_usec                    bigint,
+    cpu_usage_usec                  bigint,
+    cpu_user_usec                   bigint,
+    cpu_system_usec                 bigint,
+    steps_cpu_usec                  bigint,
+    slurm_overhead_usec             bigint,
+    memory_peak_bytes               bigint,
+    memory_mib_seconds              bigint,
+    memory_mib_seconds_bound        bigint,
+    interpolated_usec               bigint,
+    unmeasured_usec                 bigint,
+    memory_oom_kills                bigint,
+    pids_peak                       bigint,
+    io_read_bytes                   bigint,
+    io_write_bytes                  bigint,
+    network_receive_bytes           bigint,
+    network_transmit_bytes          bigint,
+    allocated_cpus                  bigint,
+    allocated_cpu_usec              bigint,
+    allocated_memory_bytes          bigint,
+    allocated_memory_mib_seconds    bigint,
+    cpu_energy_mj                   bigint,
+    gpu_energy_mj                   bigint,
+    gpu_energy_known_usec           bigint,
+    gpu_busy_usec                   bigint,
+    gpu_busy_known_usec             bigint,
+    gpu_memory_peak_bytes           bigint,
+    allocated_gpus                  bigint,
+    allocated_gpu_usec              bigint,
+    tenant                          text,
+    account                         text,
+    partition                       text,
+    user_name                       text,
+    quality                         text
+);
+COMMENT ON TYPE meter.usage_record IS 'What one run of a job used of one node; a figure''s name ends with its unit, and what was not measured is NULL';
+
 CREATE TABLE meter.usage (
     job_id              bigint  NOT NULL,
-    node                text    NOT NULL,
-    boot_id             text    NOT NULL,
     began_unix_usec     bigint  NOT NULL,
-    cluster             text,
     revision            bigint  NOT NULL,
     received_unix_usec  bigint  NOT NULL,
-    block_boot          integer NOT NULL,
     block_sequence      bigint  NOT NULL,
-    tenant              text,
-    uid                 bigint  NOT NULL,
-    record              jsonb   NOT NULL CHECK (jsonb_typeof(record) = 'object')
+    LIKE meter.usage_record,
+    block_boot          integer NOT NULL,
+    node                text    NOT NULL,
+    boot_id             text    NOT NULL,
+    cluster             text
 ) PARTITION BY RANGE (received_unix_usec);
+ALTER TABLE meter.usage
+    ALTER COLUMN uid SET NOT NULL, ALTER COLUMN ended_unix_usec SET NOT NULL, ALTER COLUMN quality SET NOT NULL;
 CREATE INDEX usage_of_job ON meter.usage (job_id, received_unix_usec);
 CREATE INDEX usage_of_tenant ON meter.usage (tenant, began_unix_usec);
 CREATE INDEX usage_of_uid ON meter.usage (uid, began_unix_usec);
@@ -110,26 +152,50 @@ COMMENT ON COLUMN meter.usage.block_boot IS 'The block that the record came from
 COMMENT ON COLUMN meter.usage.block_sequence IS 'The block that the record came from: its sequence';
 COMMENT ON COLUMN meter.usage.tenant IS 'Who pays; NULL for a refused job';
 COMMENT ON COLUMN meter.usage.uid IS 'The job''s owner';
-COMMENT ON COLUMN meter.usage.record IS 'What a reader gets; a figure''s name ends with its unit, and what was not measured is not in it';
 
 CREATE SEQUENCE meter.usage_window_id;
+CREATE TYPE meter.window_record AS (
+    restart_count                   bigint,
+    uid                             bigint,
+    window_to_unix_usec             bigint,
+    first_sequence                  bigint,
+    last_sequence                   bigint,
+    elapsed_usec                    bigint,
+    cpu_usage_usec                  bigint,
+    memory_byte_seconds             bigint,
+    io_read_bytes                   bigint,
+    io_write_bytes                  bigint,
+    network_receive_bytes           bigint,
+    network_transmit_bytes          bigint,
+    allocated_cpu_usec              bigint,
+    allocated_memory_byte_seconds   bigint,
+    correction                      boolean,
+    tenant                          text,
+    account                         text,
+    partition                       text,
+    user_name                       text,
+    quality                         text
+);
+COMMENT ON TYPE meter.window_record IS 'What one run of a job used of one node in one window of time, or what is to be added to that';
+
 CREATE TABLE meter.usage_window (
     id                  bigint  NOT NULL DEFAULT nextval('meter.usage_window_id'),
     job_id              bigint  NOT NULL,
-    node                text    NOT NULL,
-    boot_id             text    NOT NULL,
     began_unix_usec     bigint  NOT NULL,
-    cluster             text,
     revision            bigint  NOT NULL CHECK (revision >= 1),
     number              bigint  NOT NULL CHECK (number >= 1),
     window_unix_usec    bigint  NOT NULL,
     received_unix_usec  bigint  NOT NULL,
-    block_boot          integer NOT NULL,
     block_sequence      bigint  NOT NULL,
-    tenant              text,
-    uid                 bigint  NOT NULL,
-    record              jsonb   NOT NULL CHECK (jsonb_typeof(record) = 'object')
+    LIKE meter.window_record,
+    block_boot          integer NOT NULL,
+    node                text    NOT NULL,
+    boot_id             text    NOT NULL,
+    cluster             text
 ) PARTITION BY RANGE (received_unix_usec);
+ALTER TABLE meter.usage_window
+    ALTER COLUMN uid SET NOT NULL, ALTER COLUMN window_to_unix_usec SET NOT NULL, ALTER COLUMN correction SET NOT NULL,
+    ALTER COLUMN quality SET NOT NULL;
 CREATE INDEX usage_window_of_id ON meter.usage_window (id);
 CREATE INDEX usage_window_of_time ON meter.usage_window (window_unix_usec);
 CREATE INDEX usage_window_of_tenant ON meter.usage_window (tenant, window_unix_usec);
@@ -152,7 +218,6 @@ COMMENT ON COLUMN meter.usage_window.block_boot IS 'The block with which the row
 COMMENT ON COLUMN meter.usage_window.block_sequence IS 'The block with which the row became due: its sequence';
 COMMENT ON COLUMN meter.usage_window.tenant IS 'Who pays; NULL for a refused job';
 COMMENT ON COLUMN meter.usage_window.uid IS 'The job''s owner';
-COMMENT ON COLUMN meter.usage_window.record IS 'What a reader gets; a figure''s name ends with its unit, and what was not measured is not in it';
 
 CREATE TABLE meter.gap (
     gap                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -213,6 +278,7 @@ COMMENT ON COLUMN meter.node_key.public_key IS 'Ed25519, 32 bytes';
 COMMENT ON COLUMN meter.node_key.trusted_unix_usec IS 'Since when, by the server''s clock, in microseconds since 1970';
 
 -- Working state -------------------------------------------------------------------------------------------
+-- What is rewritten all the time is cleaned up when a fiftieth of it is dead, not a fifth: so much of the disk it may take.
 
 CREATE TABLE meter.node (
     node                    text   PRIMARY KEY,
@@ -231,7 +297,7 @@ CREATE TABLE meter.node_running (
     boot            integer,
     sequence        bigint,
     window_minutes  integer
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_scale_factor = 0.02);
 ALTER TABLE meter.node_running ALTER COLUMN state SET STORAGE EXTERNAL;
 COMMENT ON TABLE meter.node_running IS 'What the ledger has of each node''s running jobs';
 COMMENT ON COLUMN meter.node_running.node IS 'The daemon''s node';
@@ -250,7 +316,7 @@ CREATE TABLE meter.running_job (
     tenant              text,
     uid                 bigint,
     UNIQUE NULLS NOT DISTINCT (job_id, node, boot_id, began_unix_usec, cluster)
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX running_job_of_tenant ON meter.running_job (tenant);
 CREATE INDEX running_job_of_uid ON meter.running_job (uid);
 COMMENT ON TABLE meter.running_job IS 'Which node''s state has which running job';

@@ -56,11 +56,11 @@ BEGIN
         INTO state, state_boot_id, state_sequence, state_window_minutes, since
         FROM meter.node_running r LEFT JOIN meter.boot b USING (boot) WHERE r.node = p_node;
     IF cardinality(p_job_ids) > 0 THEN
-        SELECT jsonb_agg(jsonb_build_array(w.place, latest.revision, latest.record)) INTO revisions
+        SELECT jsonb_agg(jsonb_build_array(w.place, latest.record)) INTO revisions
             FROM unnest(p_job_ids, p_nodes, p_boot_ids, p_began, p_clusters) WITH ORDINALITY
                  AS w (job_id, node, boot_id, began, cluster, place)
             CROSS JOIN LATERAL (
-                SELECT u.revision, u.record
+                SELECT to_jsonb(u) AS record
                 FROM meter.usage_name n JOIN meter.usage u USING (job_id, received_unix_usec, node, boot_id, began_unix_usec, revision)
                 WHERE n.job_id = w.job_id AND n.node = w.node AND n.boot_id = w.boot_id
                   AND n.began_unix_usec = w.began AND n.cluster IS NOT DISTINCT FROM w.cluster
@@ -123,8 +123,9 @@ CREATE FUNCTION meter.take(
     p_run_blocks integer[], p_run_job_ids bigint[], p_run_nodes text[], p_run_boot_ids text[], p_run_began bigint[],
     p_run_clusters text[], p_run_fresh boolean[], p_run_kept boolean[], p_run_gone boolean[],
     p_run_tenants text[], p_run_uids bigint[],
-    p_usage_runs integer[], p_usage_revisions bigint[], p_usage_records text[],
-    p_window_runs integer[], p_window_revisions bigint[], p_window_numbers bigint[], p_window_begins bigint[], p_window_records text[],
+    p_usage_runs integer[], p_usage_revisions bigint[], p_usage_records meter.usage_record[],
+    p_window_runs integer[], p_window_revisions bigint[], p_window_numbers bigint[], p_window_begins bigint[],
+    p_window_records meter.window_record[],
     p_gaps jsonb, p_tenants jsonb, p_audit jsonb)
 RETURNS boolean[]
 LANGUAGE plpgsql SECURITY DEFINER
@@ -223,34 +224,28 @@ BEGIN
                 DO UPDATE SET daemon_node = excluded.daemon_node, tenant = excluded.tenant, uid = excluded.uid;
     END IF;
     IF cardinality(p_usage_runs) > 0 THEN
-        WITH ended AS MATERIALIZED (
-            SELECT run, p_run_blocks[run] AS block, revision, record::jsonb AS record
-                FROM unnest(p_usage_runs, p_usage_revisions, p_usage_records) AS u (run, revision, record)
-                WHERE v_boots[p_run_blocks[run]] IS NOT NULL
-        ), named AS (
-            INSERT INTO meter.usage_name (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec)
-                SELECT p_run_job_ids[run], p_run_nodes[run], p_run_boot_ids[run], p_run_began[run], p_run_clusters[run],
-                       revision, p_received[block]
-                FROM ended)
-        INSERT INTO meter.usage (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec,
-                                 block_boot, block_sequence, tenant, uid, record)
+        INSERT INTO meter.usage_name (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec)
             SELECT p_run_job_ids[run], p_run_nodes[run], p_run_boot_ids[run], p_run_began[run], p_run_clusters[run],
-                   revision, p_received[block], v_boots[block], p_sequences[block],
-                   record ->> 'tenant', (record ->> 'uid')::bigint, record
-            FROM ended;
+                   revision, p_received[p_run_blocks[run]]
+            FROM unnest(p_usage_runs, p_usage_revisions) AS u (run, revision)
+            WHERE v_boots[p_run_blocks[run]] IS NOT NULL;
+        -- Column by column in the table's order. OFFSET 0: a record is taken out of the array once, and not for each column.
+        INSERT INTO meter.usage
+            SELECT p_run_job_ids[run], p_run_began[run], revision, p_received[p_run_blocks[run]], p_sequences[p_run_blocks[run]],
+                   (record).*, v_boots[p_run_blocks[run]], p_run_nodes[run], p_run_boot_ids[run], p_run_clusters[run]
+            FROM (SELECT run, revision, p_usage_records[place] AS record
+                  FROM unnest(p_usage_runs, p_usage_revisions) WITH ORDINALITY AS u (run, revision, place) OFFSET 0) AS ended
+            WHERE v_boots[p_run_blocks[run]] IS NOT NULL;
     END IF;
     IF cardinality(p_window_runs) > 0 THEN
-        WITH due AS MATERIALIZED (
-            SELECT run, p_run_blocks[run] AS block, revision, number, begins, record::jsonb AS record
-                FROM unnest(p_window_runs, p_window_revisions, p_window_numbers, p_window_begins, p_window_records)
-                     AS w (run, revision, number, begins, record)
-                WHERE v_boots[p_run_blocks[run]] IS NOT NULL)
-        INSERT INTO meter.usage_window (job_id, node, boot_id, began_unix_usec, cluster, revision, number, window_unix_usec,
-                                        received_unix_usec, block_boot, block_sequence, tenant, uid, record)
-            SELECT p_run_job_ids[run], p_run_nodes[run], p_run_boot_ids[run], p_run_began[run], p_run_clusters[run],
-                   revision, number, begins, p_received[block], v_boots[block], p_sequences[block],
-                   record ->> 'tenant', (record ->> 'uid')::bigint, record
-            FROM due;
+        INSERT INTO meter.usage_window
+            SELECT nextval('meter.usage_window_id'), p_run_job_ids[run], p_run_began[run], revision, number, begins,
+                   p_received[p_run_blocks[run]], p_sequences[p_run_blocks[run]],
+                   (record).*, v_boots[p_run_blocks[run]], p_run_nodes[run], p_run_boot_ids[run], p_run_clusters[run]
+            FROM (SELECT run, revision, number, begins, p_window_records[place] AS record
+                  FROM unnest(p_window_runs, p_window_revisions, p_window_numbers, p_window_begins) WITH ORDINALITY
+                       AS w (run, revision, number, begins, place) OFFSET 0) AS due
+            WHERE v_boots[p_run_blocks[run]] IS NOT NULL;
     END IF;
     IF p_gaps IS NOT NULL THEN
         INSERT INTO meter.gap (node, boot_id, reason, from_unix_usec, to_unix_usec, from_boottime_usec, to_boottime_usec,
@@ -386,26 +381,7 @@ CREATE VIEW billing.block AS
                               AND block.received_unix_usec = name.received_unix_usec;
 COMMENT ON VIEW billing.block IS 'What nodes sent';
 
-CREATE VIEW billing.usage_revision AS
-    SELECT cluster, node, boot_id, job_id, began_unix_usec, revision, received_unix_usec, block_boot, block_sequence,
-           tenant, uid, record ->> 'account' AS account, record ->> 'user' AS user_name, record ->> 'partition' AS partition,
-           record ->> 'quality' AS quality,
-           (record ->> 'elapsed_usec')::bigint AS elapsed_usec,
-           (record ->> 'cpu_usage_usec')::bigint AS cpu_usage_usec,
-           (record ->> 'memory_peak_bytes')::bigint AS memory_peak_bytes,
-           (record ->> 'memory_mib_seconds')::bigint AS memory_mib_seconds,
-           (record ->> 'memory_mib_seconds_bound')::bigint AS memory_mib_seconds_bound,
-           (record ->> 'io_read_bytes')::bigint AS io_read_bytes,
-           (record ->> 'io_write_bytes')::bigint AS io_write_bytes,
-           (record ->> 'network_receive_bytes')::bigint AS network_receive_bytes,
-           (record ->> 'network_transmit_bytes')::bigint AS network_transmit_bytes,
-           (record ->> 'allocated_cpus')::bigint AS allocated_cpus,
-           (record ->> 'allocated_cpu_usec')::bigint AS allocated_cpu_usec,
-           (record ->> 'allocated_memory_bytes')::bigint AS allocated_memory_bytes,
-           (record ->> 'allocated_memory_mib_seconds')::bigint AS allocated_memory_mib_seconds,
-           (record ->> 'unmeasured_usec')::bigint AS unmeasured_usec,
-           record
-    FROM meter.usage;
+CREATE VIEW billing.usage_revision AS SELECT * FROM meter.usage;
 COMMENT ON VIEW billing.usage_revision IS 'Ended runs, every revision; names end with the unit, NULL where nothing was measured';
 
 CREATE VIEW billing.usage AS
@@ -417,21 +393,7 @@ CREATE VIEW billing.usage AS
           AND later.revision > latest.revision);
 COMMENT ON VIEW billing.usage IS 'Ended runs by their latest revision; names end with the unit, NULL where nothing was measured';
 
-CREATE VIEW billing.usage_window AS
-    SELECT id, cluster, node, boot_id, job_id, began_unix_usec, revision, number, window_unix_usec, received_unix_usec,
-           block_boot, block_sequence, tenant, uid, record ->> 'account' AS account, record ->> 'user' AS user_name,
-           record ->> 'quality' AS quality, (record ->> 'correction')::boolean AS correction,
-           (record ->> 'elapsed_usec')::bigint AS elapsed_usec,
-           (record ->> 'cpu_usage_usec')::bigint AS cpu_usage_usec,
-           (record ->> 'memory_byte_seconds')::bigint AS memory_byte_seconds,
-           (record ->> 'io_read_bytes')::bigint AS io_read_bytes,
-           (record ->> 'io_write_bytes')::bigint AS io_write_bytes,
-           (record ->> 'network_receive_bytes')::bigint AS network_receive_bytes,
-           (record ->> 'network_transmit_bytes')::bigint AS network_transmit_bytes,
-           (record ->> 'allocated_cpu_usec')::bigint AS allocated_cpu_usec,
-           (record ->> 'allocated_memory_byte_seconds')::bigint AS allocated_memory_byte_seconds,
-           record
-    FROM meter.usage_window;
+CREATE VIEW billing.usage_window AS SELECT * FROM meter.usage_window;
 COMMENT ON VIEW billing.usage_window IS 'Usage by windows of time; names end with the unit, NULL where nothing was measured';
 
 -- Made of the rows each time it is asked, and nothing of its own.
@@ -475,24 +437,28 @@ COMMENT ON VIEW billing.audit_event IS 'What a person should look at';
 
 -- A tenant's login sees its tenant's rows whatever it asks: conditions of its own are looked at after this one.
 CREATE VIEW billing.my_usage WITH (security_barrier) AS
-    SELECT usage.cluster, usage.node, usage.job_id, usage.began_unix_usec, usage.tenant, usage.uid, usage.account,
-           usage.user_name, usage.partition, usage.quality, usage.elapsed_usec, usage.cpu_usage_usec,
-           usage.memory_peak_bytes, usage.memory_mib_seconds, usage.memory_mib_seconds_bound, usage.io_read_bytes,
-           usage.io_write_bytes, usage.network_receive_bytes, usage.network_transmit_bytes, usage.allocated_cpus,
-           usage.allocated_cpu_usec, usage.allocated_memory_bytes, usage.allocated_memory_mib_seconds, usage.record
+    SELECT usage.cluster, usage.node, usage.job_id, usage.restart_count, usage.tenant, usage.account, usage.partition, usage.uid,
+           usage.user_name, usage.quality, usage.began_unix_usec, usage.ended_unix_usec, usage.elapsed_usec, usage.cpu_usage_usec,
+           usage.cpu_user_usec, usage.cpu_system_usec, usage.steps_cpu_usec, usage.slurm_overhead_usec, usage.memory_peak_bytes,
+           usage.memory_mib_seconds, usage.memory_mib_seconds_bound, usage.interpolated_usec, usage.unmeasured_usec,
+           usage.memory_oom_kills, usage.pids_peak, usage.io_read_bytes, usage.io_write_bytes, usage.network_receive_bytes,
+           usage.network_transmit_bytes, usage.allocated_cpus, usage.allocated_cpu_usec, usage.allocated_memory_bytes,
+           usage.allocated_memory_mib_seconds, usage.cpu_energy_mj, usage.gpu_energy_mj, usage.gpu_energy_known_usec,
+           usage.gpu_busy_usec, usage.gpu_busy_known_usec, usage.gpu_memory_peak_bytes, usage.allocated_gpus,
+           usage.allocated_gpu_usec
     FROM billing.usage
     JOIN meter.tenant_login login
       ON login.role = session_user
      AND (usage.tenant = login.tenant OR starts_with(usage.tenant, login.tenant || '/'));
 COMMENT ON VIEW billing.my_usage IS 'Ended runs of the tenant that the login is mapped to, and of those in it; names end with the unit';
 
--- A view's column is commented as the table's that it shows, or by its unit.
+-- A view's column is commented as the table's that it shows, or by its unit; and so is a record's in its table.
 DO $$
 DECLARE
     col record;
 BEGIN
     FOR col IN
-        SELECT c.table_name, c.column_name,
+        SELECT c.table_schema, c.table_name, c.column_name,
                coalesce(CASE WHEN c.column_name = 'uid' AND c.table_name <> 'audit_event' THEN 'The job''s owner' END,
                         CASE WHEN c.column_name = 'cpu_usage_usec' THEN 'CPU time, in microseconds; NULL where it was not measured' END,
                         (SELECT min(col_description(format('meter.%I', t.table_name)::regclass, t.ordinal_position::integer))
@@ -500,10 +466,18 @@ BEGIN
                          WHERE t.table_schema = 'meter' AND t.column_name = c.column_name
                            AND t.table_name IN ('usage', 'usage_window', 'block', 'block_name', 'boot', 'gap', 'audit_event', 'running_job',
                                                 'node_running', 'tenant_counter')),
-                        CASE WHEN c.column_name ~ '_byte_seconds$' THEN 'In bytes x seconds; NULL where it was not measured'
+                        CASE WHEN c.column_name = 'ended_unix_usec' THEN 'When its epilog had read the counters, by the node''s clock, in microseconds since 1970'
+                             WHEN c.column_name = 'window_to_unix_usec' THEN 'Where the window ends, in microseconds since 1970'
+                             WHEN c.column_name ~ '_byte_seconds$' THEN 'In bytes x seconds; NULL where it was not measured'
                              WHEN c.column_name ~ '_mib_seconds' THEN 'In MiB x seconds; NULL where it was not measured'
                              WHEN c.column_name ~ '_usec$' THEN 'In microseconds; NULL where it was not measured'
                              WHEN c.column_name ~ '_bytes$' THEN 'In bytes; NULL where it was not measured'
+                             WHEN c.column_name ~ '_mj$' THEN 'In millijoules; NULL where it was not measured'
+                             WHEN c.column_name ~ '_sequence$' THEN 'The first, or the last, of the run''s boot''s blocks that the figures came from'
+                             WHEN c.column_name = 'memory_oom_kills' THEN 'How often the kernel ended a process of it for want of memory'
+                             WHEN c.column_name = 'pids_peak' THEN 'The most processes and threads at once'
+                             WHEN c.column_name = 'restart_count' THEN 'Slurm''s count of the job''s restarts'
+                             WHEN c.column_name = 'allocated_gpus' THEN 'GPUs and MIG devices that Slurm allocated on the node'
                              WHEN c.column_name = 'allocated_cpus' THEN 'CPUs that Slurm allocated on the node'
                              WHEN c.column_name = 'quality' THEN 'exact, interpolated, estimated, gap'
                              WHEN c.column_name = 'correction' THEN 'Whether the row is a difference to earlier ones'
@@ -512,9 +486,12 @@ BEGIN
                              WHEN c.column_name = 'windows' THEN 'How many rows'
                              WHEN c.column_name = 'user_name' THEN 'The owner''s name'
                              ELSE 'Slurm''s ' || c.column_name END) AS text
-        FROM information_schema.columns c WHERE c.table_schema = 'billing'
+        FROM information_schema.columns c
+        WHERE c.table_schema = 'billing'
+           OR c.table_schema = 'meter' AND c.table_name IN ('usage', 'usage_window')
+              AND col_description(format('meter.%I', c.table_name)::regclass, c.ordinal_position::integer) IS NULL
     LOOP
-        EXECUTE format('COMMENT ON COLUMN billing.%I.%I IS %L', col.table_name, col.column_name, col.text);
+        EXECUTE format('COMMENT ON COLUMN %I.%I.%I IS %L', col.table_schema, col.table_name, col.column_name, col.text);
     END LOOP;
 END $$;
 

@@ -83,7 +83,10 @@ impl Plan<'_> {
                 self.audit(AuditKind::Renumbered, format!("block {key}"), detail);
                 Ok(())
             }
-            Event::BootEnded { boot_id, last, .. } => self.close_boot(boot_id, *last),
+            Event::BootEnded { boot_id, last, .. } => {
+                self.close_boot(boot_id, *last);
+                Ok(())
+            }
         }
     }
 

@@ -1,6 +1,5 @@
 //! Runs of jobs: told, read, ended.
 
-use serde::Serialize;
 use tenantry_model::block::Registered;
 use tenantry_model::job::{Incarnation, JobEnd, Quality};
 use tenantry_model::reading::Reading;
@@ -9,7 +8,6 @@ use tenantry_model::{BootId, Moment, Usec};
 use tenantry_usage::{Run as SoFar, corrections, record_of_end};
 
 use super::{Plan, Running, UsageRow, run_name};
-use crate::error::unreadable;
 use crate::{AuditKind, StoreError, column};
 
 impl Plan<'_> {
@@ -59,7 +57,7 @@ impl Plan<'_> {
         if let (Some((registration, last)), Some(so_far)) = (told, running.so_far.as_mut()) {
             so_far.pass(registration, running.allocation.as_ref(), last.at, sequence);
             let due = so_far.due(registration, last.at.wall);
-            self.windows(run, 1, due)?;
+            self.windows(run, 1, due);
         }
         self.keep(run, running);
         Ok(())
@@ -68,18 +66,18 @@ impl Plan<'_> {
     /// A run's first end is its record. The same again changes nothing (a daemon killed between
     /// its spool and its outbox sends an end twice); one of a better quality is a new revision;
     /// any other is kept as evidence in its block, and audited.
-    pub(super) fn end(&mut self, end: &JobEnd) -> Result<(), StoreError> {
+    pub(super) fn end(&mut self, end: &JobEnd) {
         let run = &end.registration.incarnation;
         if self.is_foreign(run) {
             self.changes.repeatable = false;
-            return Ok(());
+            return;
         }
         let latest = self.facts.runs.get(run).and_then(|run| run.latest.as_deref());
         let Some((revision, kept)) = latest.cloned() else {
             let so_far = self.take_running(run).so_far;
-            self.first_end(end, so_far)?;
+            self.first_end(end, so_far);
             self.forget(run);
-            return Ok(());
+            return;
         };
         self.changes.repeatable = false;
         // What its readings added up to is in the first record; without them the rest is the same.
@@ -96,7 +94,7 @@ impl Plan<'_> {
             ..record_of_end(end, None)
         };
         if kept == record {
-            return Ok(());
+            return;
         }
         let subject = run_name(run);
         let detail = format!(
@@ -107,25 +105,24 @@ impl Plan<'_> {
         );
         if worth(record.quality) <= worth(kept.quality) {
             self.audit(AuditKind::EndConflict, subject, detail);
-            return Ok(());
+            return;
         }
         let revision = revision.saturating_add(1);
-        self.windows(run, revision, corrections(&kept, end, self.arrival.width, self.sequence_in(run)))?;
-        self.record(run, revision, record)?;
+        self.windows(run, revision, corrections(&kept, end, self.arrival.width, self.sequence_in(run)));
+        self.record(run, revision, record);
         self.audit(AuditKind::EndCorrected, subject, detail);
-        Ok(())
     }
 
     /// The node went down without a word: what still ran there is closed with its latest reading,
     /// marked estimated. `last` is when its last block was closed; it went down after that, and
     /// before the boot that this block is of.
-    pub(super) fn close_boot(&mut self, boot_id: &BootId, last: Moment) -> Result<(), StoreError> {
+    pub(super) fn close_boot(&mut self, boot_id: &BootId, last: Moment) {
         self.changes.repeatable = false;
         if self.facts.foreign.contains(boot_id) {
             let subject = format!("boot {boot_id}");
             let detail = format!("block {} ends it, and it is another node's", self.arrival.sent.key());
             self.audit(AuditKind::ForeignRun, subject, detail);
-            return Ok(());
+            return;
         }
         let closed = self.arrival.sent.closed();
         let booted = closed.wall.unix_usec().saturating_sub_unsigned(closed.boottime_usec.0);
@@ -145,13 +142,12 @@ impl Plan<'_> {
             let end =
                 JobEnd { registration, allocation, reading, steps: None, ended, quality, unmeasured_usec };
             if state.latest.is_none() {
-                self.first_end(&end, so_far)?;
+                self.first_end(&end, so_far);
                 let detail = format!("its node went down between {} and its next boot", last.wall);
                 self.audit(AuditKind::EndEstimated, run_name(&run), detail);
             }
             self.forget(&run);
         }
-        Ok(())
     }
 
     /// A node speaks of its own boots. One that speaks of another's is not believed, and the block says who.
@@ -194,12 +190,12 @@ impl Plan<'_> {
     }
 
     /// A run's record, and the rows of its windows that were not due before.
-    fn first_end(&mut self, end: &JobEnd, so_far: Option<SoFar>) -> Result<(), StoreError> {
+    fn first_end(&mut self, end: &JobEnd, so_far: Option<SoFar>) {
         let run = &end.registration.incarnation;
         let so_far = so_far.unwrap_or_else(|| SoFar::new(end.registration.began, self.arrival.width));
         let (record, rows) = so_far.end(end, self.sequence_in(run));
-        self.windows(run, 1, rows)?;
-        self.record(run, 1, record)
+        self.windows(run, 1, rows);
+        self.record(run, 1, record);
     }
 
     /// The block's sequence, where it is of the run's boot.
@@ -208,29 +204,13 @@ impl Plan<'_> {
         (key.boot_id == run.boot_id).then_some(key.sequence)
     }
 
-    fn record(&mut self, run: &Incarnation, revision: i64, record: UsageRecord) -> Result<(), StoreError> {
+    fn record(&mut self, run: &Incarnation, revision: i64, record: UsageRecord) {
         self.cpu_time(run, &record);
-        let text = record_text("usage", &record)?;
-        self.changes.usage.push(UsageRow { run: run.clone(), revision, record: text });
+        self.changes.usage.push(UsageRow { run: run.clone(), revision, record: record.clone() });
         let state = self.facts.runs.entry(run.clone()).or_default();
         state.latest = Some(Box::new((revision, record)));
         state.running = None;
-        Ok(())
     }
-}
-
-/// A record on its way into its column: every number in it must fit SQL's integers, and what was not measured takes no place.
-pub(crate) fn record_text(table: &'static str, record: &impl Serialize) -> Result<String, StoreError> {
-    let mut value = serde_json::to_value(record).map_err(|error| unreadable(table, error))?;
-    if let Some(fields) = value.as_object_mut() {
-        fields.retain(|_, figure| !figure.is_null());
-        for (name, figure) in fields.iter() {
-            if let Some(figure) = figure.as_u64() {
-                column(name, figure)?;
-            }
-        }
-    }
-    Ok(value.to_string())
 }
 
 fn worth(quality: Quality) -> u8 {

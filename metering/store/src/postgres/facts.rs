@@ -1,11 +1,12 @@
 //! What the database has about a block: one question.
 
+use serde_json::{Map, Value};
 use sqlx::postgres::PgConnection;
 use tenantry_model::WallTime;
 use tenantry_model::block::BlockHash;
 use tenantry_model::job::Incarnation;
-use tenantry_model::usage::UsageRecord;
 
+use super::columns::record_of_row;
 use super::nodes::{Node, Written};
 use super::state;
 use crate::error::unreadable;
@@ -124,13 +125,16 @@ fn facts(row: Row, runs: &[&Incarnation], node: &Node, jobs: Runs) -> Result<Fac
         facts.foreign.insert(boot.parse().map_err(|error| unreadable("boot", error))?);
     }
     if let Some(text) = row.revisions {
-        let revisions: Vec<(usize, i64, UsageRecord)> =
+        let revisions: Vec<(usize, Map<String, Value>)> =
             serde_json::from_str(&text).map_err(|error| unreadable("usage", error))?;
-        for (place, revision, record) in revisions {
+        for (place, row) in revisions {
+            let revision = row.get("revision").and_then(Value::as_i64);
+            let revision = revision.ok_or_else(|| unreadable("usage", "a row has no revision"))?;
             // WITH ORDINALITY counts from 1.
             let run = place.checked_sub(1).and_then(|place| runs.get(place));
             let run = run.ok_or_else(|| unreadable("usage", "it has a run that was not asked for"))?;
-            facts.runs.entry((*run).clone()).or_default().latest = Some(Box::new((revision, record)));
+            facts.runs.entry((*run).clone()).or_default().latest =
+                Some(Box::new((revision, record_of_row(row)?)));
         }
     }
     Ok(facts)

@@ -7,12 +7,14 @@ use tenantry_model::block::BlockKey;
 use tenantry_model::usage::{UsageRecord, UsageReport};
 use tenantry_model::window::{GroupBy, UsageWindow};
 
+use super::columns::record_of_row;
 use super::state;
+use crate::error::unreadable;
 use crate::ingest::Running;
 use crate::query::{
-    AuditRow, Filter, GapColumns, MOST_RECORDS, TenantColumns, audit_event, gap, parse_record, tenant_counter,
+    AuditRow, Filter, GapColumns, MOST_RECORDS, TenantColumns, audit_event, gap, tenant_counter,
 };
-use crate::windows::{Bound, Dialect, Statement, asks_for_record, page, sums};
+use crate::windows::{Bound, Dialect, Statement, Windows, asks_for_record, page, sums};
 use crate::{AuditEvent, StoreError, sql};
 
 /// Rows as texts of JSON, and windows of running jobs.
@@ -24,8 +26,13 @@ pub(super) async fn windows(
     filter: &Filter,
     after: i64,
     limit: u32,
-) -> Result<Answer, StoreError> {
-    answer(db, &page(Dialect::Postgres, filter, after, limit), filter).await
+) -> Result<Windows, StoreError> {
+    let (rows, pending) = answer(db, &page(Dialect::Postgres, filter, after, limit), filter).await?;
+    let row = |row: &String| {
+        let (id, row) = serde_json::from_str(row).map_err(|error| unreadable("usage_window", error))?;
+        Ok((id, record_of_row(row)?))
+    };
+    Ok((rows.iter().map(row).collect::<Result<_, StoreError>>()?, pending))
 }
 
 pub(super) async fn groups(
@@ -124,14 +131,13 @@ fn place(record: &UsageRecord) -> impl Ord + '_ {
 }
 
 async fn ended(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<UsageRecord>, StoreError> {
-    let mut query = QueryBuilder::new("SELECT record::text FROM billing.usage WHERE true");
+    let mut query = QueryBuilder::new("SELECT to_json(usage)::text FROM billing.usage WHERE true");
     restrict(&mut query, filter);
     if let Some(to) = filter.to {
         query.push(" AND began_unix_usec < ").push_bind(to.unix_usec());
     }
     if let Some(from) = filter.from {
-        // Times in a record are texts of one length.
-        query.push(" AND (record ->> 'ended') COLLATE \"C\" > ").push_bind(from.to_string());
+        query.push(" AND ended_unix_usec > ").push_bind(from.unix_usec());
     }
     if let Some(user) = &filter.user {
         match user.parse::<u32>() {
@@ -140,9 +146,10 @@ async fn ended(snapshot: &mut PgConnection, filter: &Filter) -> Result<Vec<Usage
         };
     }
     query.push(" LIMIT ").push_bind(i64::from(MOST_RECORDS).saturating_add(1));
-    let records: Vec<String> =
+    let rows: Vec<String> =
         query.build_query_scalar().fetch_all(snapshot).await.map_err(sql("read usage"))?;
-    records.iter().map(|text| parse_record("usage", text)).collect()
+    let row = |row: &String| serde_json::from_str(row).map_err(|error| unreadable("usage", error));
+    rows.iter().map(|text| record_of_row(row(text)?)).collect()
 }
 
 /// The states of those nodes that have a job in question, and of them the jobs in question.

@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 use tenantry_model::job::{Incarnation, Registration};
 use tenantry_model::{ClusterName, NodeName, TenantPath};
 
+use super::columns::Columns;
 use super::planned::Planned;
 use super::settings::Standby;
 use crate::error::unreadable;
@@ -158,12 +159,12 @@ pub(super) async fn take(
     .bind(told().map(|told| told.map(|told| i64::from(told.uid))).collect::<Vec<_>>())
     .bind(usage.iter().map(|of| of.run).collect::<Vec<_>>())
     .bind(usage.iter().map(|of| of.row.revision).collect::<Vec<_>>())
-    .bind(usage.iter().map(|of| of.row.record.as_str()).collect::<Vec<_>>())
+    .bind(usage.iter().map(|of| Columns::of(&of.row.record)).collect::<Result<Vec<_>, _>>()?)
     .bind(windows.iter().map(|of| of.run).collect::<Vec<_>>())
     .bind(of_windows().map(|row| row.revision).collect::<Vec<_>>())
     .bind(of_windows().map(|row| i64::from(row.number)).collect::<Vec<_>>())
-    .bind(of_windows().map(|row| row.window_unix_usec).collect::<Vec<_>>())
-    .bind(of_windows().map(|row| row.record.as_str()).collect::<Vec<_>>())
+    .bind(of_windows().map(|row| row.window.window_from.unix_usec()).collect::<Vec<_>>())
+    .bind(of_windows().map(|row| Columns::of(&row.window)).collect::<Result<Vec<_>, _>>()?)
     .bind(json(&gaps)?)
     .bind(json(&tenants)?)
     .bind(json(&audit)?)

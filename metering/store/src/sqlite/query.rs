@@ -12,7 +12,7 @@ use crate::ingest::Running;
 use crate::query::{
     AuditRow, Filter, GapColumns, MOST_RECORDS, TenantColumns, audit_event, gap, parse_record, tenant_counter,
 };
-use crate::windows::{Bound, Dialect, Statement, page, sums};
+use crate::windows::{Bound, Dialect, Statement, Windows, page, sums};
 use crate::{AuditEvent, StoreError, sql};
 
 /// Rows as texts of JSON, and windows of running jobs.
@@ -84,8 +84,10 @@ impl SqliteLedger {
     }
 
     /// Rows, and the windows of running jobs that have none, in one snapshot.
-    pub async fn windows(&self, filter: &Filter, after: i64, limit: u32) -> Result<Answer, StoreError> {
-        self.answer(&page(Dialect::Sqlite, filter, after, limit), filter).await
+    pub async fn windows(&self, filter: &Filter, after: i64, limit: u32) -> Result<Windows, StoreError> {
+        let (rows, pending) = self.answer(&page(Dialect::Sqlite, filter, after, limit), filter).await?;
+        let row = |row: &String| serde_json::from_str(row).map_err(|error| unreadable("usage_window", error));
+        Ok((rows.iter().map(row).collect::<Result<_, _>>()?, pending))
     }
 
     pub async fn groups(&self, filter: &Filter, by: &[GroupBy]) -> Result<Answer, StoreError> {

@@ -1,5 +1,6 @@
 //! Changes on their way into the file.
 
+use serde::Serialize;
 use sqlx::sqlite::{SqliteConnection, SqliteExecutor};
 use tenantry_model::block::Receipt;
 use tenantry_model::job::Incarnation;
@@ -7,7 +8,7 @@ use tenantry_model::{ClusterName, NodeName, WallTime};
 
 use super::facts::{RUN, bind_run};
 use crate::error::unreadable;
-use crate::ingest::{Arrival, Changes, GapRow, Running, Taken, TenantRow, UsageRow, WindowRow, record_text};
+use crate::ingest::{Arrival, Changes, GapRow, Running, Taken, TenantRow, UsageRow, WindowRow};
 use crate::{AuditEvent, PublicKey, StoreError, column, sql};
 
 pub(super) async fn changes(
@@ -103,7 +104,7 @@ async fn usage(db: &mut SqliteConnection, block: i64, row: &UsageRow) -> Result<
     .bind(run.began.unix_usec())
     .bind(row.revision)
     .bind(block)
-    .bind(&row.record)
+    .bind(record_text("usage", &row.record)?)
     .execute(db)
     .await
     .map_err(sql("insert a usage row"))?;
@@ -123,9 +124,9 @@ async fn window(db: &mut SqliteConnection, block: i64, row: &WindowRow) -> Resul
     .bind(run.began.unix_usec())
     .bind(row.revision)
     .bind(row.number)
-    .bind(row.window_unix_usec)
+    .bind(row.window.window_from.unix_usec())
     .bind(block)
-    .bind(&row.record)
+    .bind(record_text("usage_window", &row.window)?)
     .execute(db)
     .await
     .map_err(sql("insert a window's row"))?;
@@ -221,6 +222,20 @@ pub(super) async fn audit(executor: impl SqliteExecutor<'_>, event: &AuditEvent)
     Ok(())
 }
 
-fn json<T: serde::Serialize>(value: Option<&T>) -> Result<Option<String>, StoreError> {
+/// A record on its way into its column: every number in it must fit SQL's integers, and what was not measured takes no place.
+fn record_text(table: &'static str, record: &impl Serialize) -> Result<String, StoreError> {
+    let mut value = serde_json::to_value(record).map_err(|error| unreadable(table, error))?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, figure| !figure.is_null());
+        for (name, figure) in fields.iter() {
+            if let Some(figure) = figure.as_u64() {
+                column(name, figure)?;
+            }
+        }
+    }
+    Ok(value.to_string())
+}
+
+fn json<T: Serialize>(value: Option<&T>) -> Result<Option<String>, StoreError> {
     value.map(serde_json::to_string).transpose().map_err(|error| unreadable("running_job", error))
 }

@@ -69,23 +69,28 @@ pub(super) const PARTS: [Part; 7] = [
             "INSERT INTO meter.usage_name (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec) \
              SELECT job_id, node, boot_id, began, cluster, revision, received FROM jsonb_to_recordset($1::jsonb) \
                  AS r (job_id bigint, node text, boot_id text, began bigint, cluster text, revision bigint, received bigint)",
-            "INSERT INTO meter.usage (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec, \
-                 block_boot, block_sequence, tenant, uid, record) \
-             SELECT job_id, r.node, r.boot_id, began, cluster, revision, received, boot.boot, of_sequence, \
-                    record ->> 'tenant', (record ->> 'uid')::bigint, record \
+            "INSERT INTO meter.usage \
+             SELECT job_id, began, r.revision, received, of_sequence, columns.*, boot.boot, r.node, r.boot_id, cluster \
              FROM jsonb_to_recordset($1::jsonb) \
-                 AS r (job_id bigint, node text, boot_id text, began bigint, cluster text, revision bigint, received bigint, \
-                       of_node text, of_boot text, of_sequence bigint, record jsonb) \
-             JOIN meter.boot ON boot.node = of_node AND boot.boot_id = of_boot",
+                      AS r (job_id bigint, node text, boot_id text, began bigint, cluster text, revision bigint, received bigint, \
+                            of_node text, of_boot text, of_sequence bigint, record jsonb) \
+                  JOIN meter.boot ON boot.node = of_node AND boot.boot_id = of_boot, \
+                  jsonb_populate_record(NULL::meter.usage_record, record || jsonb_build_object('user_name', record -> 'user', \
+                      'ended_unix_usec', (extract(epoch FROM (record ->> 'ended')::timestamptz) * 1000000)::bigint)) AS columns",
         ],
         row_of_file: "SELECT usage.id, job_id || '|' || usage.node || '|' || usage.boot_id || '|' || began_unix_usec || '|' || \
                           coalesce(cluster, '') || '|' || revision || '|' || block.node || '|' || block.boot_id || '|' || block.sequence || '|' || \
-                          (SELECT group_concat(key || '=' || coalesce(value, 'null'), '|') \
-                           FROM (SELECT key, value FROM json_each(record) ORDER BY key)) \
+                          (SELECT group_concat(name || '=' || value, '|') \
+                           FROM (SELECT CASE key WHEN 'user' THEN 'user_name' WHEN 'ended' THEN 'ended_unix_usec' ELSE key END AS name, \
+                                        CASE key WHEN 'ended' THEN strftime('%s', substr(value, 1, 19)) || substr(value, 21, 6) ELSE value END AS value \
+                                 FROM json_each(record) WHERE type <> 'null' AND key NOT IN ('cluster', 'job_id', 'node', 'began', 'state') \
+                                 ORDER BY name)) \
                       FROM usage JOIN block ON block.id = usage.block WHERE usage.id > ? ORDER BY usage.id LIMIT ?",
         row_of_database: "SELECT job_id || '|' || usage.node || '|' || usage.boot_id || '|' || began_unix_usec || '|' || \
                               coalesce(cluster, '') || '|' || revision || '|' || boot.node || '|' || boot.boot_id || '|' || block_sequence || '|' || \
-                              (SELECT string_agg(key || '=' || coalesce(value, 'null'), '|' ORDER BY key COLLATE \"C\") FROM jsonb_each_text(record)) \
+                              (SELECT string_agg(key || '=' || value, '|' ORDER BY key COLLATE \"C\") \
+                               FROM jsonb_each_text(to_jsonb(usage) - ARRAY['job_id', 'began_unix_usec', 'revision', 'received_unix_usec', \
+                                   'block_sequence', 'block_boot', 'node', 'boot_id', 'cluster']) WHERE value IS NOT NULL) \
                           FROM meter.usage JOIN meter.boot ON boot.boot = block_boot",
     },
     Part {
@@ -95,28 +100,35 @@ pub(super) const PARTS: [Part; 7] = [
                    'begins', window_unix_usec, 'received', block.received_unix_usec, 'of_node', block.node, 'of_boot', block.boot_id, \
                    'of_sequence', block.sequence, 'record', json(record)) \
                FROM usage_window JOIN block ON block.id = usage_window.block WHERE usage_window.id > ? ORDER BY usage_window.id LIMIT ?",
-        into: &[
-            "INSERT INTO meter.usage_window (job_id, node, boot_id, began_unix_usec, cluster, revision, number, window_unix_usec, \
-                 received_unix_usec, block_boot, block_sequence, tenant, uid, record) \
-             SELECT job_id, r.node, r.boot_id, began, cluster, revision, number, begins, received, boot.boot, of_sequence, \
-                    record ->> 'tenant', (record ->> 'uid')::bigint, record \
-             FROM jsonb_to_recordset($1::jsonb) \
-                 AS r (id bigint, job_id bigint, node text, boot_id text, began bigint, cluster text, revision bigint, number bigint, \
-                       begins bigint, received bigint, of_node text, of_boot text, of_sequence bigint, record jsonb) \
-             JOIN meter.boot ON boot.node = of_node AND boot.boot_id = of_boot ORDER BY id",
-        ],
+        into: &["INSERT INTO meter.usage_window \
+             SELECT nextval('meter.usage_window_id'), due.* \
+             FROM (SELECT job_id, began, r.revision, number, begins, received, of_sequence, columns.*, boot.boot, r.node, r.boot_id, cluster \
+                   FROM jsonb_to_recordset($1::jsonb) \
+                            AS r (id bigint, job_id bigint, node text, boot_id text, began bigint, cluster text, revision bigint, number bigint, \
+                                  begins bigint, received bigint, of_node text, of_boot text, of_sequence bigint, record jsonb) \
+                        JOIN meter.boot ON boot.node = of_node AND boot.boot_id = of_boot, \
+                        jsonb_populate_record(NULL::meter.window_record, record || jsonb_build_object('user_name', record -> 'user', \
+                            'window_to_unix_usec', (extract(epoch FROM (record ->> 'window_to')::timestamptz) * 1000000)::bigint)) AS columns \
+                   ORDER BY r.id) AS due"],
         row_of_file: "SELECT usage_window.id, job_id || '|' || usage_window.node || '|' || usage_window.boot_id || '|' || began_unix_usec || '|' || \
                           coalesce(cluster, '') || '|' || revision || '|' || number || '|' || window_unix_usec || '|' || \
                           block.node || '|' || block.boot_id || '|' || block.sequence || '|' || \
-                          (SELECT group_concat(key || '=' || CASE type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' \
-                                               ELSE coalesce(value, 'null') END, '|') \
-                           FROM (SELECT key, value, type FROM json_each(record) ORDER BY key)) \
+                          (SELECT group_concat(name || '=' || value, '|') \
+                           FROM (SELECT CASE key WHEN 'user' THEN 'user_name' WHEN 'window_to' THEN 'window_to_unix_usec' ELSE key END AS name, \
+                                        CASE WHEN key = 'window_to' THEN strftime('%s', substr(value, 1, 19)) || substr(value, 21, 6) \
+                                             WHEN type IN ('true', 'false') THEN type ELSE value END AS value \
+                                 FROM json_each(record) \
+                                 WHERE type <> 'null' AND key NOT IN ('cluster', 'job_id', 'node', 'began', 'state', 'window_from') \
+                                 ORDER BY name)) \
                       FROM usage_window JOIN block ON block.id = usage_window.block \
                       WHERE usage_window.id > ? ORDER BY usage_window.id LIMIT ?",
         row_of_database: "SELECT job_id || '|' || usage_window.node || '|' || usage_window.boot_id || '|' || began_unix_usec || '|' || \
                               coalesce(cluster, '') || '|' || revision || '|' || number || '|' || window_unix_usec || '|' || \
                               boot.node || '|' || boot.boot_id || '|' || block_sequence || '|' || \
-                              (SELECT string_agg(key || '=' || coalesce(value, 'null'), '|' ORDER BY key COLLATE \"C\") FROM jsonb_each_text(record)) \
+                              (SELECT string_agg(key || '=' || value, '|' ORDER BY key COLLATE \"C\") \
+                               FROM jsonb_each_text(to_jsonb(usage_window) - ARRAY['id', 'job_id', 'began_unix_usec', 'revision', 'number', \
+                                   'window_unix_usec', 'received_unix_usec', 'block_sequence', 'block_boot', 'node', 'boot_id', 'cluster']) \
+                               WHERE value IS NOT NULL) \
                           FROM meter.usage_window JOIN meter.boot ON boot.boot = block_boot",
     },
     Part {
