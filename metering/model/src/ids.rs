@@ -102,8 +102,11 @@ text_id! {
 
 text_id! {
     /// `/proc/sys/kernel/random/boot_id`: one run of one kernel.
-    BootId, "boot id", "it is 36 characters of 0-9, a-f and -",
-    |text| text.len() == 36 && text.chars().all(|c| c == '-' || c.is_ascii_digit() || ('a'..='f').contains(&c))
+    BootId, "boot id", "it is a UUID: 8, 4, 4, 4 and 12 of 0-9 and a-f with - between them",
+    |text| text.len() == 36 && text.char_indices().all(|(place, c)| match place {
+        8 | 13 | 18 | 23 => c == '-',
+        _ => c.is_ascii_digit() || ('a'..='f').contains(&c),
+    })
 }
 
 impl NodeName {

@@ -10,7 +10,7 @@
 CREATE TABLE meter.boot (
     boot                integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     node                text   NOT NULL,
-    boot_id             text   NOT NULL,
+    boot_id             uuid   NOT NULL,
     received_unix_usec  bigint NOT NULL,
     UNIQUE (node, boot_id)
 );
@@ -64,7 +64,7 @@ COMMENT ON COLUMN meter.block.payload IS 'The bytes that were sent: docs/block-f
 CREATE TABLE meter.usage_name (
     job_id              bigint  NOT NULL,
     node                text    NOT NULL,
-    boot_id             text    NOT NULL,
+    boot_id             uuid    NOT NULL,
     began_unix_usec     bigint  NOT NULL,
     cluster             text,
     revision            bigint  NOT NULL CHECK (revision >= 1),
@@ -131,7 +131,7 @@ CREATE TABLE meter.usage (
     LIKE meter.usage_record,
     block_boot          integer NOT NULL,
     node                text    NOT NULL,
-    boot_id             text    NOT NULL,
+    boot_id             uuid    NOT NULL,
     cluster             text
 ) PARTITION BY RANGE (received_unix_usec);
 ALTER TABLE meter.usage
@@ -190,7 +190,7 @@ CREATE TABLE meter.usage_window (
     LIKE meter.window_record,
     block_boot          integer NOT NULL,
     node                text    NOT NULL,
-    boot_id             text    NOT NULL,
+    boot_id             uuid    NOT NULL,
     cluster             text
 ) PARTITION BY RANGE (received_unix_usec);
 ALTER TABLE meter.usage_window
@@ -222,7 +222,7 @@ COMMENT ON COLUMN meter.usage_window.uid IS 'The job''s owner';
 CREATE TABLE meter.gap (
     gap                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     node                text    NOT NULL,
-    boot_id             text    NOT NULL,
+    boot_id             uuid    NOT NULL,
     reason              text    NOT NULL,
     from_unix_usec      bigint,
     to_unix_usec        bigint  NOT NULL,
@@ -301,7 +301,7 @@ CREATE TABLE meter.node_running (
 ALTER TABLE meter.node_running ALTER COLUMN state SET STORAGE EXTERNAL;
 COMMENT ON TABLE meter.node_running IS 'What the ledger has of each node''s running jobs';
 COMMENT ON COLUMN meter.node_running.node IS 'The daemon''s node';
-COMMENT ON COLUMN meter.node_running.state IS 'Their registrations and latest readings: JSON, by zlib';
+COMMENT ON COLUMN meter.node_running.state IS 'Their registrations and latest readings: MessagePack, by zlib';
 COMMENT ON COLUMN meter.node_running.boot IS 'The boot whose blocks go on from this state; NULL: none does';
 COMMENT ON COLUMN meter.node_running.sequence IS 'The last of that boot''s blocks that is in the state: those after it are to be added';
 COMMENT ON COLUMN meter.node_running.window_minutes IS 'How wide the windows are of runs that begin in those blocks, in minutes';
@@ -309,7 +309,7 @@ COMMENT ON COLUMN meter.node_running.window_minutes IS 'How wide the windows are
 CREATE TABLE meter.running_job (
     job_id              bigint NOT NULL,
     node                text   NOT NULL,
-    boot_id             text   NOT NULL,
+    boot_id             uuid   NOT NULL,
     began_unix_usec     bigint NOT NULL,
     cluster             text,
     daemon_node         text   NOT NULL,
@@ -331,7 +331,7 @@ COMMENT ON COLUMN meter.running_job.uid IS 'The job''s owner; NULL for one that 
 
 CREATE TABLE meter.tenant_counter (
     node            text   NOT NULL,
-    boot_id         text   NOT NULL,
+    boot_id         uuid   NOT NULL,
     tenant          text   NOT NULL,
     boottime_usec   bigint NOT NULL,
     read_unix_usec  bigint NOT NULL,

@@ -13,13 +13,13 @@ $$;
 -- What the ledger has about a block, in one snapshot, and the version of its node's row at that moment. take() of
 -- an older version does nothing: so no lock is held while the server plans, and several servers share one ledger.
 CREATE FUNCTION meter.facts(
-    p_node text, p_boot_id text, p_sequence bigint,
-    p_before_boot text, p_before_sequence bigint, p_boots text[],
-    p_job_ids bigint[], p_nodes text[], p_boot_ids text[], p_began bigint[], p_clusters text[],
+    p_node text, p_boot_id uuid, p_sequence bigint,
+    p_before_boot uuid, p_before_sequence bigint, p_boots uuid[],
+    p_job_ids bigint[], p_nodes text[], p_boot_ids uuid[], p_began bigint[], p_clusters text[],
     OUT version bigint, OUT known bytea, OUT trusted bytea[],
     OUT before_sequence bigint, OUT before_sha256 bytea, OUT before_closed bigint,
-    OUT boot_before_sha256 bytea, OUT foreign_boots text[], OUT revisions jsonb, OUT last_sequence bigint,
-    OUT state bytea, OUT state_boot_id text, OUT state_sequence bigint, OUT state_window_minutes integer, OUT since bytea[])
+    OUT boot_before_sha256 bytea, OUT foreign_boots uuid[], OUT revisions jsonb, OUT last_sequence bigint,
+    OUT state bytea, OUT state_boot_id uuid, OUT state_sequence bigint, OUT state_window_minutes integer, OUT since bytea[])
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_boot integer;
@@ -117,10 +117,10 @@ $$;
 -- Each row is looked for by its key: the tables are larger than what the planner knows of them.
 CREATE FUNCTION meter.take(
     p_standby boolean, p_nodes text[], p_versions bigint[], p_received bigint[],
-    p_boot_ids text[], p_sequences bigint[], p_sha256s bytea[], p_payloads bytea[],
+    p_boot_ids uuid[], p_sequences bigint[], p_sha256s bytea[], p_payloads bytea[],
     p_previous bytea[], p_signers bytea[], p_closed bigint[], p_correlation_ids text[],
     p_trust boolean[], p_states bytea[], p_state_sequences bigint[], p_window_minutes integer[],
-    p_run_blocks integer[], p_run_job_ids bigint[], p_run_nodes text[], p_run_boot_ids text[], p_run_began bigint[],
+    p_run_blocks integer[], p_run_job_ids bigint[], p_run_nodes text[], p_run_boot_ids uuid[], p_run_began bigint[],
     p_run_clusters text[], p_run_fresh boolean[], p_run_kept boolean[], p_run_gone boolean[],
     p_run_tenants text[], p_run_uids bigint[],
     p_usage_runs integer[], p_usage_revisions bigint[], p_usage_records meter.usage_record[],
@@ -253,7 +253,7 @@ BEGIN
             SELECT p_nodes[block], boot_id, reason, from_unix_usec, to_unix_usec, from_boottime_usec, to_boottime_usec,
                    first_sequence, last_sequence, v_boots[block], p_sequences[block]
             FROM jsonb_to_recordset(p_gaps)
-                 AS g (block bigint, boot_id text, reason text, from_unix_usec bigint, to_unix_usec bigint, from_boottime_usec bigint,
+                 AS g (block bigint, boot_id uuid, reason text, from_unix_usec bigint, to_unix_usec bigint, from_boottime_usec bigint,
                        to_boottime_usec bigint, first_sequence bigint, last_sequence bigint)
             WHERE v_boots[block] IS NOT NULL;
     END IF;
@@ -418,7 +418,7 @@ CREATE VIEW billing.node_running AS
                                  AND block.received_unix_usec = name.received_unix_usec
             WHERE name.boot = running.boot AND name.sequence > running.sequence) AS since
     FROM meter.node_running running;
-COMMENT ON VIEW billing.node_running IS 'The nodes'' states: JSON, by zlib; and the blocks that came since';
+COMMENT ON VIEW billing.node_running IS 'The nodes'' states: MessagePack, by zlib; and the blocks that came since';
 
 CREATE VIEW billing.tenant_counter AS SELECT * FROM meter.tenant_counter;
 COMMENT ON VIEW billing.tenant_counter IS 'The tenants'' own groups, the latest reading of each boot';

@@ -48,9 +48,9 @@ pub(super) async fn gather(
         .map_or((None, None), |(boot, sequence)| (Some(boot.as_str()), Some(*sequence)));
     let mut row: Row = sqlx::query_as(
         "SELECT version, known, trusted, before_sequence, before_sha256, before_closed, boot_before_sha256, \
-                foreign_boots, revisions::text, last_sequence, \
-                state, state_boot_id, state_sequence, state_window_minutes, since \
-         FROM meter.facts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                foreign_boots::text[], revisions::text, last_sequence, \
+                state, state_boot_id::text, state_sequence, state_window_minutes, since \
+         FROM meter.facts($1, $2::uuid, $3, $4::uuid, $5, $6::text[]::uuid[], $7, $8, $9::text[]::uuid[], $10, $11)",
     )
     .bind(key.node.as_str())
     .bind(key.boot_id.as_str())

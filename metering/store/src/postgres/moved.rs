@@ -217,7 +217,7 @@ async fn running(from: &mut SqliteConnection, into: &mut PgConnection) -> Result
             let registration = state.running.as_ref().and_then(|running| running.registration.as_ref());
             sqlx::query(
                 "INSERT INTO meter.running_job (job_id, node, boot_id, began_unix_usec, cluster, daemon_node, tenant, uid) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+                 VALUES ($1, $2, $3::uuid, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
             )
             .bind(i64::from(run.job_id.0))
             .bind(run.node.as_str())

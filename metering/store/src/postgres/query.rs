@@ -63,7 +63,7 @@ async fn answer(db: &mut PgConnection, statement: &Statement, filter: &Filter) -
 
 pub(super) async fn last_sequence(db: &mut PgConnection, key: &BlockKey) -> Result<i64, StoreError> {
     sqlx::query_scalar(
-        "SELECT coalesce(max(sequence), 0) FROM billing.block WHERE node = $1 AND boot_id = $2",
+        "SELECT coalesce(max(sequence), 0) FROM billing.block WHERE node = $1 AND boot_id = $2::uuid",
     )
     .bind(key.node.as_str())
     .bind(key.boot_id.as_str())

@@ -1,4 +1,4 @@
-//! A node's running jobs in one column, JSON by zlib, and the blocks that came since it was written.
+//! A node's running jobs in one column, MessagePack by zlib, and the blocks that came since it was written.
 
 use std::io::{Read, Write};
 
@@ -19,9 +19,10 @@ const TABLE: &str = "node_running";
 pub(super) fn pack(jobs: &Runs) -> Result<Vec<u8>, StoreError> {
     let running: Vec<(&Incarnation, &Running)> =
         jobs.iter().filter_map(|(name, run)| Some((name, run.running.as_deref()?))).collect();
-    let text = serde_json::to_vec(&running).map_err(|error| unreadable(TABLE, error))?;
+    // With names, so that a later release's fields may be added.
+    let bytes = rmp_serde::to_vec_named(&running).map_err(|error| unreadable(TABLE, error))?;
     let mut packed = ZlibEncoder::new(Vec::new(), Compression::fast());
-    packed.write_all(&text).map_err(|error| unreadable(TABLE, error))?;
+    packed.write_all(&bytes).map_err(|error| unreadable(TABLE, error))?;
     packed.finish().map_err(|error| unreadable(TABLE, error))
 }
 
@@ -50,13 +51,13 @@ pub(super) fn width(minutes: Option<i32>) -> Result<WindowWidth, StoreError> {
 }
 
 fn written(state: &[u8]) -> Result<Runs, StoreError> {
-    let mut text = Vec::new();
+    let mut bytes = Vec::new();
     ZlibDecoder::new(state)
         .take(MOST_BYTES)
-        .read_to_end(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(|error| unreadable(TABLE, error))?;
     let jobs: Vec<(Incarnation, Box<Running>)> =
-        serde_json::from_slice(&text).map_err(|error| unreadable(TABLE, error))?;
+        rmp_serde::from_slice(&bytes).map_err(|error| unreadable(TABLE, error))?;
     Ok(jobs.into_iter().map(|(name, running)| (name, Run::running(running))).collect())
 }
 

@@ -126,8 +126,8 @@ pub(super) async fn take(
     let told = || runs.iter().map(|row| row.told);
     let of_windows = || windows.iter().map(|of| of.row);
     let done: Vec<bool> = sqlx::query_scalar(
-        "SELECT meter.take($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-                           $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, \
+        "SELECT meter.take($1, $2, $3, $4, $5::text[]::uuid[], $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+                           $17, $18, $19, $20::text[]::uuid[], $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, \
                            $36::jsonb, $37::jsonb, $38::jsonb)",
     )
     .bind(standby == Standby::Required)

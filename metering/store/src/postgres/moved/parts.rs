@@ -35,19 +35,19 @@ pub(super) const PARTS: [Part; 7] = [
                FROM block WHERE id > ? ORDER BY id LIMIT ?",
         into: &[
             "INSERT INTO meter.boot (node, boot_id, received_unix_usec) \
-             SELECT node, boot_id, min(received) FROM jsonb_to_recordset($1::jsonb) AS r (node text, boot_id text, received bigint) \
+             SELECT node, boot_id, min(received) FROM jsonb_to_recordset($1::jsonb) AS r (node text, boot_id uuid, received bigint) \
              GROUP BY node, boot_id ON CONFLICT DO NOTHING",
             "INSERT INTO meter.node (node, version, acknowledged_unix_usec) \
              SELECT node, 1, max(received) FROM jsonb_to_recordset($1::jsonb) AS r (node text, received bigint) \
              GROUP BY node ON CONFLICT (node) DO UPDATE SET acknowledged_unix_usec = excluded.acknowledged_unix_usec",
             "INSERT INTO meter.block_name (boot, sequence, received_unix_usec, closed_unix_usec, payload_sha256) \
              SELECT boot, sequence, received, closed, decode(sha256, 'hex') \
-             FROM jsonb_to_recordset($1::jsonb) AS r (node text, boot_id text, sequence bigint, received bigint, closed bigint, sha256 text) \
+             FROM jsonb_to_recordset($1::jsonb) AS r (node text, boot_id uuid, sequence bigint, received bigint, closed bigint, sha256 text) \
              JOIN meter.boot USING (node, boot_id)",
             "INSERT INTO meter.block (boot, sequence, received_unix_usec, correlation_id, previous_sha256, signer, payload) \
              SELECT boot, sequence, received, correlation_id, decode(previous, 'hex'), decode(signer, 'hex'), decode(payload, 'hex') \
              FROM jsonb_to_recordset($1::jsonb) \
-                  AS r (node text, boot_id text, sequence bigint, received bigint, correlation_id text, previous text, signer text, payload text) \
+                  AS r (node text, boot_id uuid, sequence bigint, received bigint, correlation_id text, previous text, signer text, payload text) \
              JOIN meter.boot USING (node, boot_id)",
         ],
         row_of_file: "SELECT id, node || '|' || boot_id || '|' || sequence || '|' || hex(payload_sha256) || '|' || \
@@ -68,12 +68,12 @@ pub(super) const PARTS: [Part; 7] = [
         into: &[
             "INSERT INTO meter.usage_name (job_id, node, boot_id, began_unix_usec, cluster, revision, received_unix_usec) \
              SELECT job_id, node, boot_id, began, cluster, revision, received FROM jsonb_to_recordset($1::jsonb) \
-                 AS r (job_id bigint, node text, boot_id text, began bigint, cluster text, revision bigint, received bigint)",
+                 AS r (job_id bigint, node text, boot_id uuid, began bigint, cluster text, revision bigint, received bigint)",
             "INSERT INTO meter.usage \
              SELECT job_id, began, r.revision, received, of_sequence, columns.*, boot.boot, r.node, r.boot_id, cluster \
              FROM jsonb_to_recordset($1::jsonb) \
-                      AS r (job_id bigint, node text, boot_id text, began bigint, cluster text, revision bigint, received bigint, \
-                            of_node text, of_boot text, of_sequence bigint, record jsonb) \
+                      AS r (job_id bigint, node text, boot_id uuid, began bigint, cluster text, revision bigint, received bigint, \
+                            of_node text, of_boot uuid, of_sequence bigint, record jsonb) \
                   JOIN meter.boot ON boot.node = of_node AND boot.boot_id = of_boot, \
                   jsonb_populate_record(NULL::meter.usage_record, record || jsonb_build_object('user_name', record -> 'user', \
                       'ended_unix_usec', (extract(epoch FROM (record ->> 'ended')::timestamptz) * 1000000)::bigint)) AS columns",
@@ -104,8 +104,8 @@ pub(super) const PARTS: [Part; 7] = [
              SELECT nextval('meter.usage_window_id'), due.* \
              FROM (SELECT job_id, began, r.revision, number, begins, received, of_sequence, columns.*, boot.boot, r.node, r.boot_id, cluster \
                    FROM jsonb_to_recordset($1::jsonb) \
-                            AS r (id bigint, job_id bigint, node text, boot_id text, began bigint, cluster text, revision bigint, number bigint, \
-                                  begins bigint, received bigint, of_node text, of_boot text, of_sequence bigint, record jsonb) \
+                            AS r (id bigint, job_id bigint, node text, boot_id uuid, began bigint, cluster text, revision bigint, number bigint, \
+                                  begins bigint, received bigint, of_node text, of_boot uuid, of_sequence bigint, record jsonb) \
                         JOIN meter.boot ON boot.node = of_node AND boot.boot_id = of_boot, \
                         jsonb_populate_record(NULL::meter.window_record, record || jsonb_build_object('user_name', record -> 'user', \
                             'window_to_unix_usec', (extract(epoch FROM (record ->> 'window_to')::timestamptz) * 1000000)::bigint)) AS columns \
@@ -142,8 +142,8 @@ pub(super) const PARTS: [Part; 7] = [
                      first_sequence, last_sequence, block_boot, block_sequence) \
                  SELECT r.node, r.boot_id, reason, from_wall, to_wall, from_boottime, to_boottime, first, last, boot.boot, of_sequence \
                  FROM jsonb_to_recordset($1::jsonb) \
-                     AS r (node text, boot_id text, reason text, from_wall bigint, to_wall bigint, from_boottime bigint, to_boottime bigint, \
-                           first bigint, last bigint, of_node text, of_boot text, of_sequence bigint) \
+                     AS r (node text, boot_id uuid, reason text, from_wall bigint, to_wall bigint, from_boottime bigint, to_boottime bigint, \
+                           first bigint, last bigint, of_node text, of_boot uuid, of_sequence bigint) \
                  JOIN meter.boot ON boot.node = of_node AND boot.boot_id = of_boot",
         ],
         row_of_file: "SELECT id, node || '|' || boot_id || '|' || reason || '|' || coalesce(from_unix_usec, '') || '|' || to_unix_usec || '|' || \
@@ -170,7 +170,7 @@ pub(super) const PARTS: [Part; 7] = [
         into: &[
             "INSERT INTO meter.tenant_counter (node, boot_id, tenant, boottime_usec, read_unix_usec, cpu_usage_usec) \
                  SELECT node, boot_id, tenant, boottime, wall, cpu FROM jsonb_to_recordset($1::jsonb) \
-                     AS r (node text, boot_id text, tenant text, boottime bigint, wall bigint, cpu bigint)",
+                     AS r (node text, boot_id uuid, tenant text, boottime bigint, wall bigint, cpu bigint)",
         ],
         row_of_file: "SELECT rowid, node || '|' || boot_id || '|' || tenant || '|' || boottime_usec || '|' || coalesce(cpu_usage_usec, '') \
                       FROM tenant_counter WHERE rowid > ? ORDER BY rowid LIMIT ?",
