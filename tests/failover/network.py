@@ -36,8 +36,11 @@ def is_unreaped(pid):
 
 
 def cpu_seconds(pid):
-    """CPU time of a process and of the children that it has seen end."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """CPU time of a process and of the children that it has seen end; none of one that is gone."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
     return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 

@@ -118,7 +118,8 @@ class Postgres:
         """CPU time of all its processes."""
         first = int((self.data / "postmaster.pid").read_text().split()[0])
         children = pathlib.Path(f"/proc/{first}/task/{first}/children").read_text().split()
-        return sum(cpu_seconds(pid) for pid in [first, *children])
+        # The first process last: it has the time of a child that ends meanwhile.
+        return sum(cpu_seconds(pid) for pid in [*children, first])
 
     def has_synchronous_standby(self):
         """Whether a commit here has somewhere to wait for."""
