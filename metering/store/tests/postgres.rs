@@ -492,6 +492,24 @@ async fn a_tenants_login_sees_its_tenants_usage_and_nothing_else() {
 
 #[tokio::test]
 #[ignore = "a part of other tests"]
+async fn names_in_an_index_are_compared_byte_by_byte() {
+    let database = Database::migrated(&cluster()).await;
+    let mut db = database.superuser().await;
+    let (keys, by_language): (i64, Vec<String>) = sqlx::query_as(
+        "SELECT count(*), coalesce(array_agg(format('%s: %s', i.indexrelid::regclass, a.attname)) \
+                              FILTER (WHERE a.attcollation <> '\"C\"'::regcollation), '{}') \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_attribute a ON a.attrelid = i.indexrelid \
+         WHERE c.relnamespace = 'meter'::regnamespace AND a.attcollation <> 0",
+    )
+    .fetch_one(&mut db)
+    .await
+    .unwrap();
+    assert!(keys > 20, "{keys}");
+    assert_eq!(by_language, Vec::<String>::new(), "another C library may order them otherwise");
+}
+
+#[tokio::test]
+#[ignore = "a part of other tests"]
 async fn every_column_says_what_it_is_and_in_which_unit() {
     let database = Database::migrated(&cluster()).await;
     let mut db = database.superuser().await;

@@ -28,6 +28,11 @@ pub struct GpuTime {
 }
 
 impl GpuTime {
+    /// Whether the run had no GPU so far.
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// One more reading, and the time since the one before.
     pub(crate) fn add(&mut self, gpus: &[GpuReading], time: Usec) {
         let before = std::mem::take(&mut self.last);

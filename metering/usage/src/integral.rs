@@ -43,9 +43,9 @@ pub struct Integral {
     interpolated_usec: u64,
     readings: u64,
     /// Its share of the node's energy: the last counter, and the sum.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     energy: Option<(MicroJoules, MicroJoules)>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "GpuTime::is_none")]
     gpu: GpuTime,
 }
 

@@ -2,6 +2,8 @@
 -- packaging/postgres/setup.sql made the roles, the schemas and the guard before it.
 --
 -- Times are microseconds since 1970, UTC (..._unix_usec) or since the node's boot (boottime_usec).
+-- Names that stand in an index are compared byte by byte: an index in a language's order is broken by the system's next
+-- C library, which may order otherwise, and then takes a name twice.
 -- Evidence is only ever added: block_name, block, usage_name, usage, gap, audit_event, node_key. The rest is
 -- working state, and can be made again from the blocks.
 
@@ -9,7 +11,7 @@
 
 CREATE TABLE meter.boot (
     boot                integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    node                text   NOT NULL,
+    node                text COLLATE "C"   NOT NULL,
     boot_id             uuid   NOT NULL,
     received_unix_usec  bigint NOT NULL,
     UNIQUE (node, boot_id)
@@ -63,10 +65,10 @@ COMMENT ON COLUMN meter.block.payload IS 'The bytes that were sent: docs/block-f
 -- The same for the revisions of runs' records.
 CREATE TABLE meter.usage_name (
     job_id              bigint  NOT NULL,
-    node                text    NOT NULL,
+    node                text COLLATE "C"    NOT NULL,
     boot_id             uuid    NOT NULL,
     began_unix_usec     bigint  NOT NULL,
-    cluster             text,
+    cluster             text COLLATE "C",
     revision            bigint  NOT NULL CHECK (revision >= 1),
     received_unix_usec  bigint  NOT NULL,
     UNIQUE NULLS NOT DISTINCT (job_id, node, boot_id, began_unix_usec, cluster, revision)
@@ -114,7 +116,7 @@ CREATE TYPE meter.usage_record AS (
     gpu_memory_peak_bytes           bigint,
     allocated_gpus                  bigint,
     allocated_gpu_usec              bigint,
-    tenant                          text,
+    tenant                          text COLLATE "C",
     account                         text,
     partition                       text,
     user_name                       text,
@@ -130,9 +132,9 @@ CREATE TABLE meter.usage (
     block_sequence      bigint  NOT NULL,
     LIKE meter.usage_record,
     block_boot          integer NOT NULL,
-    node                text    NOT NULL,
+    node                text COLLATE "C"    NOT NULL,
     boot_id             uuid    NOT NULL,
-    cluster             text
+    cluster             text COLLATE "C"
 ) PARTITION BY RANGE (received_unix_usec);
 ALTER TABLE meter.usage
     ALTER COLUMN uid SET NOT NULL, ALTER COLUMN ended_unix_usec SET NOT NULL, ALTER COLUMN quality SET NOT NULL;
@@ -170,7 +172,7 @@ CREATE TYPE meter.window_record AS (
     allocated_cpu_usec              bigint,
     allocated_memory_byte_seconds   bigint,
     correction                      boolean,
-    tenant                          text,
+    tenant                          text COLLATE "C",
     account                         text,
     partition                       text,
     user_name                       text,
@@ -189,9 +191,9 @@ CREATE TABLE meter.usage_window (
     block_sequence      bigint  NOT NULL,
     LIKE meter.window_record,
     block_boot          integer NOT NULL,
-    node                text    NOT NULL,
+    node                text COLLATE "C"    NOT NULL,
     boot_id             uuid    NOT NULL,
-    cluster             text
+    cluster             text COLLATE "C"
 ) PARTITION BY RANGE (received_unix_usec);
 ALTER TABLE meter.usage_window
     ALTER COLUMN uid SET NOT NULL, ALTER COLUMN window_to_unix_usec SET NOT NULL, ALTER COLUMN correction SET NOT NULL,
@@ -221,7 +223,7 @@ COMMENT ON COLUMN meter.usage_window.uid IS 'The job''s owner';
 
 CREATE TABLE meter.gap (
     gap                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    node                text    NOT NULL,
+    node                text COLLATE "C"    NOT NULL,
     boot_id             uuid    NOT NULL,
     reason              text    NOT NULL,
     from_unix_usec      bigint,
@@ -267,7 +269,7 @@ COMMENT ON COLUMN meter.audit_event.subject IS 'The block, the run or the path i
 COMMENT ON COLUMN meter.audit_event.detail IS 'What exactly';
 
 CREATE TABLE meter.node_key (
-    node                text   NOT NULL,
+    node                text COLLATE "C"   NOT NULL,
     public_key          bytea  NOT NULL CHECK (octet_length(public_key) = 32),
     trusted_unix_usec   bigint NOT NULL,
     PRIMARY KEY (node, public_key)
@@ -281,7 +283,7 @@ COMMENT ON COLUMN meter.node_key.trusted_unix_usec IS 'Since when, by the server
 -- What is rewritten all the time is cleaned up when a fiftieth of it is dead, not a fifth: so much of the disk it may take.
 
 CREATE TABLE meter.node (
-    node                    text   PRIMARY KEY,
+    node                    text COLLATE "C"   PRIMARY KEY,
     version                 bigint NOT NULL,
     acknowledged_unix_usec  bigint NOT NULL
 ) WITH (fillfactor = 50);
@@ -292,7 +294,7 @@ COMMENT ON COLUMN meter.node.acknowledged_unix_usec IS 'When, by the server''s c
 
 -- Not written with each block: what came after it is read from the blocks themselves.
 CREATE TABLE meter.node_running (
-    node            text    PRIMARY KEY,
+    node            text COLLATE "C"    PRIMARY KEY,
     state           bytea   NOT NULL,
     boot            integer,
     sequence        bigint,
@@ -308,12 +310,12 @@ COMMENT ON COLUMN meter.node_running.window_minutes IS 'How wide the windows are
 
 CREATE TABLE meter.running_job (
     job_id              bigint NOT NULL,
-    node                text   NOT NULL,
+    node                text COLLATE "C"   NOT NULL,
     boot_id             uuid   NOT NULL,
     began_unix_usec     bigint NOT NULL,
-    cluster             text,
+    cluster             text COLLATE "C",
     daemon_node         text   NOT NULL,
-    tenant              text,
+    tenant              text COLLATE "C",
     uid                 bigint,
     UNIQUE NULLS NOT DISTINCT (job_id, node, boot_id, began_unix_usec, cluster)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
@@ -330,9 +332,9 @@ COMMENT ON COLUMN meter.running_job.tenant IS 'Who pays; NULL for a refused job,
 COMMENT ON COLUMN meter.running_job.uid IS 'The job''s owner; NULL for one that is not told yet';
 
 CREATE TABLE meter.tenant_counter (
-    node            text   NOT NULL,
+    node            text COLLATE "C"   NOT NULL,
     boot_id         uuid   NOT NULL,
-    tenant          text   NOT NULL,
+    tenant          text COLLATE "C"   NOT NULL,
     boottime_usec   bigint NOT NULL,
     read_unix_usec  bigint NOT NULL,
     cpu_usage_usec  bigint,
@@ -348,7 +350,7 @@ COMMENT ON COLUMN meter.tenant_counter.cpu_usage_usec IS 'usage_usec of the grou
 
 CREATE TABLE meter.tenant_login (
     role    name PRIMARY KEY,
-    tenant  text NOT NULL
+    tenant  text COLLATE "C" NOT NULL
 );
 COMMENT ON TABLE meter.tenant_login IS 'Logins for direct SQL: each sees its tenant''s usage, and that of the tenants in it';
 COMMENT ON COLUMN meter.tenant_login.role IS 'The login role, a member of meter_tenant';
@@ -382,7 +384,7 @@ END $$;
 
 -- How far tenantry-server migrate-to-postgres has come: only its owner's business.
 CREATE TABLE meter.moved (
-    part     text   PRIMARY KEY,
+    part     text COLLATE "C"   PRIMARY KEY,
     last_id  bigint NOT NULL
 );
 COMMENT ON TABLE meter.moved IS 'How far an embedded ledger has been moved here';

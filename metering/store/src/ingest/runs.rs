@@ -7,7 +7,7 @@ use tenantry_model::usage::UsageRecord;
 use tenantry_model::{BootId, Moment, Usec};
 use tenantry_usage::{Run as SoFar, corrections, record_of_end};
 
-use super::{Plan, Running, UsageRow, run_name};
+use super::{Plan, Run, Running, UsageRow, run_name};
 use crate::{AuditKind, StoreError, column};
 
 impl Plan<'_> {
@@ -180,8 +180,12 @@ impl Plan<'_> {
     }
 
     fn keep(&mut self, run: &Incarnation, running: Box<Running>) {
-        let state = self.facts.runs.entry(run.clone()).or_default();
-        (state.running, state.changed) = (Some(running), true);
+        let kept = Run { changed: true, ..Run::running(running) };
+        // Nearly always it is there: a name is three allocations.
+        match self.facts.runs.get_mut(run) {
+            Some(state) => *state = Run { latest: state.latest.take(), ..kept },
+            None => drop(self.facts.runs.insert(run.clone(), kept)),
+        }
     }
 
     fn forget(&mut self, run: &Incarnation) {

@@ -207,3 +207,101 @@ impl<R: Record> Encode<'_, Postgres> for Columns<R> {
         Ok(IsNull::No)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const SCHEMA: &str = include_str!("../../migrations/postgres/0001_ledger.sql");
+    /// Of the run, or the same for each row.
+    const OF_THE_KEY: [&str; 6] = ["cluster", "job_id", "node", "began", "window_from", "state"];
+
+    fn run() -> Map<String, Value> {
+        let Value::Object(run) = serde_json::json!({
+            "cluster": "hpc", "job_id": 7, "node": "n1", "began": "2026-11-22T10:00:00.000001Z", "state": "final",
+            "restart_count": 1, "tenant": "acme/physics", "account": "physics", "partition": "batch", "uid": 1000,
+            "user": "ada", "quality": "exact",
+        }) else {
+            unreachable!()
+        };
+        run
+    }
+
+    /// The type's columns as they stand in the schema.
+    fn in_schema<R: Record>() -> Vec<(&'static str, Kind)> {
+        let (_, after) = SCHEMA.split_once(&format!("CREATE TYPE {} AS (\n", R::TYPE)).unwrap();
+        let (columns, _) = after.split_once("\n);").unwrap();
+        let column = |line: &'static str| {
+            let (name, kind) = line.trim().split_once(' ').unwrap();
+            let kind = match kind.trim().trim_end_matches(',') {
+                "bigint" => Bigint,
+                "boolean" => Boolean,
+                text if text.starts_with("text") => Text,
+                other => panic!("{other}"),
+            };
+            (name, kind)
+        };
+        columns.lines().map(column).collect()
+    }
+
+    /// Each column of a record, and each field of it, is the other's: with a figure of its own in each of them.
+    fn is_whole<R: Record + PartialEq + std::fmt::Debug>(mut fields: Map<String, Value>) {
+        assert_eq!(R::COLUMNS, in_schema::<R>(), "another order, and one figure is taken for another");
+        let mut row = Map::new();
+        for ((name, kind), figure) in R::COLUMNS.iter().zip(1_000_000..) {
+            let field = field_of(name);
+            let value = match kind {
+                Bigint if name.ends_with(TIME) => "2026-11-22T11:00:00.000002Z".into(),
+                Bigint => fields.get(&field).cloned().unwrap_or_else(|| figure.into()),
+                Boolean => true.into(),
+                Text => fields.get(&field).cloned().unwrap(),
+            };
+            fields.insert(field, value);
+        }
+        let record: R = serde_json::from_value(Value::Object(fields.clone())).unwrap();
+        let known = serde_json::to_value(&record).unwrap();
+        let known: BTreeSet<&str> = known.as_object().unwrap().keys().map(String::as_str).collect();
+        let held: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
+        assert_eq!(known, held, "a field without a column");
+        for ((name, _), cell) in R::COLUMNS.iter().zip(Columns::of(&record).unwrap().cells) {
+            let value = match cell {
+                Cell::Bigint(value) => value.into(),
+                Cell::Boolean(value) => value.into(),
+                Cell::Text(value) => value.into(),
+            };
+            assert_ne!(value, Value::Null, "{name}");
+            row.insert((*name).to_owned(), value);
+        }
+        for (field, value) in fields.iter().filter(|(field, _)| OF_THE_KEY.contains(&field.as_str())) {
+            let time = value.as_str().and_then(|text| text.parse::<WallTime>().ok());
+            match (field.as_str(), time) {
+                ("window_from", Some(time)) => {
+                    row.insert("window_unix_usec".to_owned(), time.unix_usec().into())
+                }
+                (_, Some(time)) => row.insert(format!("{field}{TIME}"), time.unix_usec().into()),
+                ("state", None) => None,
+                (_, None) => row.insert(field.clone(), value.clone()),
+            };
+        }
+        assert_eq!(record_of_row::<R>(row).unwrap(), record);
+    }
+
+    #[test]
+    fn each_field_of_a_record_has_a_column_of_its_own() {
+        is_whole::<UsageRecord>(run());
+        let mut window = run();
+        window.insert("window_from".to_owned(), "2026-11-22T10:00:00.000000Z".into());
+        is_whole::<UsageWindow>(window);
+    }
+
+    #[test]
+    fn what_no_column_holds_is_refused() {
+        let mut fields = run();
+        fields.insert("ended".to_owned(), "2026-11-22T10:00:01.000000Z".into());
+        fields.insert("cpu_usage_usec".to_owned(), u64::MAX.into());
+        let record: UsageRecord = serde_json::from_value(Value::Object(fields)).unwrap();
+        assert!(matches!(Columns::of(&record), Err(StoreError::OutOfRange { .. })));
+    }
+}

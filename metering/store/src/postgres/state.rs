@@ -17,8 +17,13 @@ const MOST_BYTES: u64 = 256 << 20;
 const TABLE: &str = "node_running";
 
 pub(super) fn pack(jobs: &Runs) -> Result<Vec<u8>, StoreError> {
-    let running: Vec<(&Incarnation, &Running)> =
-        jobs.iter().filter_map(|(name, run)| Some((name, run.running.as_deref()?))).collect();
+    let running = jobs.iter().filter_map(|(name, run)| Some((name, run.running.as_deref()?)));
+    // A name that the registration has is not written twice.
+    let is_told = |name: &Incarnation, running: &Running| {
+        running.registration.as_ref().is_some_and(|told| told.incarnation == *name)
+    };
+    let running: Vec<(Option<&Incarnation>, &Running)> =
+        running.map(|(name, running)| ((!is_told(name, running)).then_some(name), running)).collect();
     // With names, so that a later release's fields may be added.
     let bytes = rmp_serde::to_vec_named(&running).map_err(|error| unreadable(TABLE, error))?;
     let mut packed = ZlibEncoder::new(Vec::new(), Compression::fast());
@@ -56,9 +61,13 @@ fn written(state: &[u8]) -> Result<Runs, StoreError> {
         .take(MOST_BYTES)
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(TABLE, error))?;
-    let jobs: Vec<(Incarnation, Box<Running>)> =
+    let jobs: Vec<(Option<Incarnation>, Box<Running>)> =
         rmp_serde::from_slice(&bytes).map_err(|error| unreadable(TABLE, error))?;
-    Ok(jobs.into_iter().map(|(name, running)| (name, Run::running(running))).collect())
+    let named = |(name, running): (Option<Incarnation>, Box<Running>)| {
+        let name = name.or_else(|| Some(running.registration.as_ref()?.incarnation.clone()));
+        Ok((name.ok_or_else(|| unreadable(TABLE, "a run has no name"))?, Run::running(running)))
+    };
+    jobs.into_iter().map(named).collect()
 }
 
 /// What a block did to the jobs when it came ([`Changes::repeatable`]).
