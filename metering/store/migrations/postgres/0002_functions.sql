@@ -229,12 +229,12 @@ BEGIN
                    revision, p_received[p_run_blocks[run]]
             FROM unnest(p_usage_runs, p_usage_revisions) AS u (run, revision)
             WHERE v_boots[p_run_blocks[run]] IS NOT NULL;
-        -- Column by column in the table's order. OFFSET 0: a record is taken out of the array once, and not for each column.
+        -- Column by column in the table's order. Arrays that are unnested beside each other in a SELECT go on in step, and leave a
+        -- record whole.
         INSERT INTO meter.usage
             SELECT p_run_job_ids[run], p_run_began[run], revision, p_received[p_run_blocks[run]], p_sequences[p_run_blocks[run]],
                    (record).*, v_boots[p_run_blocks[run]], p_run_nodes[run], p_run_boot_ids[run], p_run_clusters[run]
-            FROM (SELECT run, revision, p_usage_records[place] AS record
-                  FROM unnest(p_usage_runs, p_usage_revisions) WITH ORDINALITY AS u (run, revision, place) OFFSET 0) AS ended
+            FROM (SELECT unnest(p_usage_runs) AS run, unnest(p_usage_revisions) AS revision, unnest(p_usage_records) AS record) AS ended
             WHERE v_boots[p_run_blocks[run]] IS NOT NULL;
     END IF;
     IF cardinality(p_window_runs) > 0 THEN
@@ -242,9 +242,8 @@ BEGIN
             SELECT nextval('meter.usage_window_id'), p_run_job_ids[run], p_run_began[run], revision, number, begins,
                    p_received[p_run_blocks[run]], p_sequences[p_run_blocks[run]],
                    (record).*, v_boots[p_run_blocks[run]], p_run_nodes[run], p_run_boot_ids[run], p_run_clusters[run]
-            FROM (SELECT run, revision, number, begins, p_window_records[place] AS record
-                  FROM unnest(p_window_runs, p_window_revisions, p_window_numbers, p_window_begins) WITH ORDINALITY
-                       AS w (run, revision, number, begins, place) OFFSET 0) AS due
+            FROM (SELECT unnest(p_window_runs) AS run, unnest(p_window_revisions) AS revision, unnest(p_window_numbers) AS number,
+                         unnest(p_window_begins) AS begins, unnest(p_window_records) AS record) AS due
             WHERE v_boots[p_run_blocks[run]] IS NOT NULL;
     END IF;
     IF p_gaps IS NOT NULL THEN
