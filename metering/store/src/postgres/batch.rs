@@ -4,12 +4,15 @@
 //! was planned on what is no longer so, is taken alone; and so is each of them where the whole transaction fails.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use tenantry_model::WallTime;
 use tenantry_model::window::WindowWidth;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::nodes::Node;
 use super::planned::{Plan, Planned, planned};
@@ -22,9 +25,12 @@ use tenantry_model::block::Receipt;
 const MOST: usize = 64;
 /// Blocks that wait for their turn; those who send more wait with them.
 const QUEUE: usize = 256;
-/// Transactions under way at once: while one waits for the standby the next are planned and written. More of them
-/// would be smaller.
-const AT_ONCE: usize = 2;
+/// Transactions under way at once: while one waits for the standby the next are planned and written.
+const AT_ONCE: u32 = 3;
+/// So many blocks wait for no more of them.
+const ENOUGH: usize = 20;
+/// And no longer than this: what is under way may be held up.
+const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 /// A block that waits to be taken.
 pub(super) struct Waiting {
@@ -62,12 +68,13 @@ enum Outcome {
 /// Where blocks are handed in. It ends when nobody can hand in any more.
 pub(super) fn start(writer: Writer, connections: u32) -> mpsc::Sender<Waiting> {
     let (queue, waiting) = mpsc::channel(QUEUE);
-    let at_once = usize::try_from(connections).unwrap_or(AT_ONCE).min(AT_ONCE);
-    tokio::spawn(dispatch(writer, waiting, Arc::new(Semaphore::new(at_once))));
+    let at_once = connections.min(AT_ONCE);
+    let turns = usize::try_from(at_once).unwrap_or(1);
+    tokio::spawn(dispatch(writer, waiting, Arc::new(Semaphore::new(turns)), at_once));
     queue
 }
 
-async fn dispatch(writer: Writer, mut waiting: mpsc::Receiver<Waiting>, turns: Arc<Semaphore>) {
+async fn dispatch(writer: Writer, mut waiting: mpsc::Receiver<Waiting>, turns: Arc<Semaphore>, at_once: u32) {
     let mut held = VecDeque::new();
     loop {
         if held.is_empty() {
@@ -76,17 +83,36 @@ async fn dispatch(writer: Writer, mut waiting: mpsc::Receiver<Waiting>, turns: A
                 None => return,
             }
         }
-        // What comes while all are under way, comes along.
         let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
+        // What came while all were under way, comes along.
         while let Ok(next) = waiting.try_recv() {
             held.push_back(next);
         }
+        wait_for_more(&mut held, &mut waiting, turns.acquire_many(at_once.saturating_sub(1))).await;
         let batch = next_batch(&mut held);
         let writer = writer.clone();
         tokio::spawn(async move {
             take(&writer, batch).await;
             drop(turn);
         });
+    }
+}
+
+/// A few wait for more while others are under way: a transaction of few takes nearly as long as one of many.
+async fn wait_for_more(
+    held: &mut VecDeque<Waiting>,
+    waiting: &mut mpsc::Receiver<Waiting>,
+    none_under_way: impl Future,
+) {
+    let mut over = pin!(timeout(LONGEST_WAIT, none_under_way));
+    while held.len() < ENOUGH {
+        tokio::select! {
+            next = waiting.recv() => match next {
+                Some(next) => held.push_back(next),
+                None => return,
+            },
+            _ = &mut over => return,
+        }
     }
 }
 
