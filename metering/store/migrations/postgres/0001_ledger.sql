@@ -202,8 +202,7 @@ CREATE INDEX usage_window_of_id ON meter.usage_window (id);
 CREATE INDEX usage_window_of_time ON meter.usage_window (window_unix_usec);
 CREATE INDEX usage_window_of_tenant ON meter.usage_window (tenant, window_unix_usec);
 CREATE INDEX usage_window_of_uid ON meter.usage_window (uid, window_unix_usec);
-CREATE UNIQUE INDEX usage_window_row
-    ON meter.usage_window (job_id, node, boot_id, began_unix_usec, cluster, revision, number, received_unix_usec) NULLS NOT DISTINCT;
+CREATE INDEX usage_window_of_job ON meter.usage_window (job_id, window_unix_usec);
 CREATE TABLE meter.usage_window_default PARTITION OF meter.usage_window DEFAULT;
 COMMENT ON TABLE meter.usage_window IS 'Usage by windows of time, by the day the row came: a run''s rows add up to its record, and what becomes known later is a row of its own';
 COMMENT ON COLUMN meter.usage_window.id IS 'Grows with each row';
