@@ -2,7 +2,10 @@
 
 use tenantry_model::block::Receipt;
 use tenantry_model::job::Incarnation;
+use tenantry_model::usage::UsageRecord;
+use tenantry_model::window::UsageWindow;
 
+use super::columns::Columns;
 use super::nodes::{Node, Written};
 use super::state;
 use crate::StoreError;
@@ -17,6 +20,9 @@ pub(super) struct Planned<'a> {
     pub version: i64,
     /// All but the runs: those are in `node`.
     pub changes: Changes,
+    /// The records of its rows, in their order.
+    pub usage: Vec<Columns<UsageRecord>>,
+    pub windows: Vec<Columns<UsageWindow>>,
     /// The node as the block leaves it.
     pub node: Node,
     /// Runs that the ledger has nothing of, as far as is known.
@@ -62,6 +68,9 @@ pub(super) fn planned<'a>(
     if changes.taken != Taken::Receipt(Receipt::New) {
         return Ok(Plan::Answer { version, changes });
     }
+    // Here, so that a figure which no column holds is this block's failure alone.
+    let usage = changes.usage.iter().map(|row| Columns::of(&row.record)).collect::<Result<_, _>>()?;
+    let windows = changes.windows.iter().map(|row| Columns::of(&row.window)).collect::<Result<_, _>>()?;
     let (mut kept, mut gone) = (Vec::new(), Vec::new());
     let told = &sent.block().contents.registered;
     let is_told = |run: &Incarnation| told.iter().any(|told| told.registration.incarnation == *run);
@@ -87,7 +96,18 @@ pub(super) fn planned<'a>(
     let before = Before { sequence: key.sequence, hash: sent.hash(), closed: Some(sent.closed().wall) };
     // After a late block what is its boot's last is asked for again.
     node.last = node.ahead.is_none().then(|| (key.boot_id.clone(), before));
-    Ok(Plan::Take(Box::new(Planned { arrival, version, changes, node, fresh, kept, gone, state })))
+    Ok(Plan::Take(Box::new(Planned {
+        arrival,
+        version,
+        changes,
+        usage,
+        windows,
+        node,
+        fresh,
+        kept,
+        gone,
+        state,
+    })))
 }
 
 /// Whether the jobs' states, as the block leaves them, do not follow from what is written and the blocks since.

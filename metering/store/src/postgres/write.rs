@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use tenantry_model::job::{Incarnation, Registration};
+use tenantry_model::usage::UsageRecord;
+use tenantry_model::window::UsageWindow;
 use tenantry_model::{ClusterName, NodeName, TenantPath};
 
 use super::columns::Columns;
@@ -32,18 +34,19 @@ struct RunRow<'a> {
     told: Option<&'a Registration>,
 }
 
-/// A row and its run's place.
-struct OfRun<'a, T> {
+/// A row, its run's place, and its record.
+struct OfRun<'a, T, R> {
     run: i32,
     row: &'a T,
+    record: &'a Columns<R>,
 }
 
 /// What the function takes, of all blocks.
 #[derive(Default)]
 struct Rows<'a> {
     runs: Vec<RunRow<'a>>,
-    usage: Vec<OfRun<'a, UsageRow>>,
-    windows: Vec<OfRun<'a, WindowRow>>,
+    usage: Vec<OfRun<'a, UsageRow, UsageRecord>>,
+    windows: Vec<OfRun<'a, WindowRow, UsageWindow>>,
     gaps: Vec<Of<&'a GapRow>>,
     tenants: Vec<Of<&'a TenantRow>>,
     audit: Vec<Of<Value>>,
@@ -71,13 +74,13 @@ impl<'a> Rows<'a> {
             let told = running.and_then(|running| running.registration.as_ref());
             self.change_run(block, run, |row| (row.kept, row.told) = (true, told))?;
         }
-        for row in &changes.usage {
+        for (row, record) in changes.usage.iter().zip(&planned.usage) {
             let run = self.change_run(block, &row.run, |_| {})?;
-            self.usage.push(OfRun { run, row });
+            self.usage.push(OfRun { run, row, record });
         }
-        for row in &changes.windows {
+        for (row, record) in changes.windows.iter().zip(&planned.windows) {
             let run = self.change_run(block, &row.run, |_| {})?;
-            self.windows.push(OfRun { run, row });
+            self.windows.push(OfRun { run, row, record });
         }
         self.gaps.extend(changes.gaps.iter().map(|row| Of { block, row }));
         self.tenants.extend(changes.tenants.iter().map(|row| Of { block, row }));
@@ -159,12 +162,12 @@ pub(super) async fn take(
     .bind(told().map(|told| told.map(|told| i64::from(told.uid))).collect::<Vec<_>>())
     .bind(usage.iter().map(|of| of.run).collect::<Vec<_>>())
     .bind(usage.iter().map(|of| of.row.revision).collect::<Vec<_>>())
-    .bind(usage.iter().map(|of| Columns::of(&of.row.record)).collect::<Result<Vec<_>, _>>()?)
+    .bind(usage.iter().map(|of| of.record).collect::<Vec<_>>())
     .bind(windows.iter().map(|of| of.run).collect::<Vec<_>>())
     .bind(of_windows().map(|row| row.revision).collect::<Vec<_>>())
     .bind(of_windows().map(|row| i64::from(row.number)).collect::<Vec<_>>())
     .bind(of_windows().map(|row| row.window.window_from.unix_usec()).collect::<Vec<_>>())
-    .bind(of_windows().map(|row| Columns::of(&row.window)).collect::<Result<Vec<_>, _>>()?)
+    .bind(windows.iter().map(|of| of.record).collect::<Vec<_>>())
     .bind(json(&gaps)?)
     .bind(json(&tenants)?)
     .bind(json(&audit)?)
