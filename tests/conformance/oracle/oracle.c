@@ -83,6 +83,7 @@ int slurm_spank_job_epilog(spank_t sp, int ac, char **av)
 	const char *node = getenv("SLURMD_NODENAME");
 	char group[512], line[1024];
 	unsigned job = 0;
+	long long usage;
 	int waited;
 
 	(void) ac;
@@ -93,9 +94,13 @@ int slurm_spank_job_epilog(spank_t sp, int ac, char **av)
 		usleep(5000);
 	/* The last task's last moment may be charged just after it has left. */
 	usleep(20000);
+	usage = value_of(group, "cpu.stat", "usage_usec");
+	/* Removed meanwhile: nothing was seen, and a record of it stands alone in the comparison. */
+	if (usage < 0)
+		return 0;
 	snprintf(line, sizeof(line),
 		 "{\"job\": %u, \"node\": \"%s\", \"usage_usec\": %lld, \"memory_peak\": %lld, \"oom_kill\": %lld}\n",
-		 job, node, value_of(group, "cpu.stat", "usage_usec"), value_of(group, "memory.peak", ""),
+		 job, node, usage, value_of(group, "memory.peak", ""),
 		 value_of(group, "memory.events", "oom_kill"));
 	say(LOG "epilog", line);
 	return 0;
