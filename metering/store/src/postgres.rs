@@ -33,7 +33,7 @@ use tokio::time::timeout;
 
 use crate::ingest::{Arrival, Taken, Wanted};
 use crate::query::Filter;
-use crate::windows::Windows;
+use crate::windows::{Answer, Windows};
 use crate::{AuditEvent, PublicKey, SentBlock, StoreError};
 
 pub use migrate::migrate;
@@ -130,7 +130,7 @@ impl PostgresLedger {
         asked!(self, |db| query::windows(&mut db, filter, after, limit).await)
     }
 
-    pub async fn groups(&self, filter: &Filter, by: &[GroupBy]) -> Result<query::Answer, StoreError> {
+    pub async fn groups(&self, filter: &Filter, by: &[GroupBy]) -> Result<Answer, StoreError> {
         asked!(self, |db| query::groups(&mut db, filter, by).await)
     }
 

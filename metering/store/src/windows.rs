@@ -16,6 +16,8 @@ const TABLE: &str = "usage_window";
 const DAY: i64 = 86_400_000_000;
 const HOUR: i64 = 3_600_000_000;
 
+/// Rows as texts of JSON, and windows of running jobs that have no row yet.
+pub(crate) type Answer = (Vec<String>, Vec<UsageWindow>);
 /// Rows of windows with their ids, and windows of running jobs that have no row yet.
 pub(crate) type Windows = (Vec<(i64, UsageWindow)>, Vec<UsageWindow>);
 

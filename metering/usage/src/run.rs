@@ -10,7 +10,7 @@ use tenantry_model::{Moment, Usec, WallTime};
 use crate::windows::{Due, Source, Windows};
 use crate::{Integral, allocated, record_of_end};
 
-/// A run so far. It is kept as JSON between blocks.
+/// A run so far. It is serialized between blocks.
 ///
 /// # Invariants
 /// The rows it gives out add up to the record it ends with: CPU, IO, network, elapsed and allocated time to the

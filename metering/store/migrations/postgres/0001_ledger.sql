@@ -4,14 +4,14 @@
 -- Times are microseconds since 1970, UTC (..._unix_usec) or since the node's boot (boottime_usec).
 -- Names that stand in an index are compared byte by byte: an index in a language's order is broken by the system's next
 -- C library, which may order otherwise, and then takes a name twice.
--- Evidence is only ever added: block_name, block, usage_name, usage, gap, audit_event, node_key. The rest is
+-- Evidence is only ever added: block_name, block, usage_name, usage, usage_window, gap, audit_event, node_key. The rest is
 -- working state, and can be made again from the blocks.
 
 -- Evidence ------------------------------------------------------------------------------------------------
 
 CREATE TABLE meter.boot (
     boot                integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    node                text COLLATE "C"   NOT NULL,
+    node                text COLLATE "C" NOT NULL,
     boot_id             uuid   NOT NULL,
     received_unix_usec  bigint NOT NULL,
     UNIQUE (node, boot_id)
@@ -65,7 +65,7 @@ COMMENT ON COLUMN meter.block.payload IS 'The bytes that were sent: docs/block-f
 -- The same for the revisions of runs' records.
 CREATE TABLE meter.usage_name (
     job_id              bigint  NOT NULL,
-    node                text COLLATE "C"    NOT NULL,
+    node                text COLLATE "C" NOT NULL,
     boot_id             uuid    NOT NULL,
     began_unix_usec     bigint  NOT NULL,
     cluster             text COLLATE "C",
@@ -132,7 +132,7 @@ CREATE TABLE meter.usage (
     block_sequence      bigint  NOT NULL,
     LIKE meter.usage_record,
     block_boot          integer NOT NULL,
-    node                text COLLATE "C"    NOT NULL,
+    node                text COLLATE "C" NOT NULL,
     boot_id             uuid    NOT NULL,
     cluster             text COLLATE "C"
 ) PARTITION BY RANGE (received_unix_usec);
@@ -191,7 +191,7 @@ CREATE TABLE meter.usage_window (
     block_sequence      bigint  NOT NULL,
     LIKE meter.window_record,
     block_boot          integer NOT NULL,
-    node                text COLLATE "C"    NOT NULL,
+    node                text COLLATE "C" NOT NULL,
     boot_id             uuid    NOT NULL,
     cluster             text COLLATE "C"
 ) PARTITION BY RANGE (received_unix_usec);
@@ -222,7 +222,7 @@ COMMENT ON COLUMN meter.usage_window.uid IS 'The job''s owner';
 
 CREATE TABLE meter.gap (
     gap                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    node                text COLLATE "C"    NOT NULL,
+    node                text COLLATE "C" NOT NULL,
     boot_id             uuid    NOT NULL,
     reason              text    NOT NULL,
     from_unix_usec      bigint,
@@ -268,7 +268,7 @@ COMMENT ON COLUMN meter.audit_event.subject IS 'The block, the run or the path i
 COMMENT ON COLUMN meter.audit_event.detail IS 'What exactly';
 
 CREATE TABLE meter.node_key (
-    node                text COLLATE "C"   NOT NULL,
+    node                text COLLATE "C" NOT NULL,
     public_key          bytea  NOT NULL CHECK (octet_length(public_key) = 32),
     trusted_unix_usec   bigint NOT NULL,
     PRIMARY KEY (node, public_key)
@@ -282,7 +282,7 @@ COMMENT ON COLUMN meter.node_key.trusted_unix_usec IS 'Since when, by the server
 -- What is rewritten all the time is cleaned up when a fiftieth of it is dead, not a fifth: so much of the disk it may take.
 
 CREATE TABLE meter.node (
-    node                    text COLLATE "C"   PRIMARY KEY,
+    node                    text COLLATE "C" PRIMARY KEY,
     version                 bigint NOT NULL,
     acknowledged_unix_usec  bigint NOT NULL
 ) WITH (fillfactor = 50);
@@ -293,7 +293,7 @@ COMMENT ON COLUMN meter.node.acknowledged_unix_usec IS 'When, by the server''s c
 
 -- Not written with each block: what came after it is read from the blocks themselves.
 CREATE TABLE meter.node_running (
-    node            text COLLATE "C"    PRIMARY KEY,
+    node            text COLLATE "C" PRIMARY KEY,
     state           bytea   NOT NULL,
     boot            integer,
     sequence        bigint,
@@ -309,7 +309,7 @@ COMMENT ON COLUMN meter.node_running.window_minutes IS 'How wide the windows are
 
 CREATE TABLE meter.running_job (
     job_id              bigint NOT NULL,
-    node                text COLLATE "C"   NOT NULL,
+    node                text COLLATE "C" NOT NULL,
     boot_id             uuid   NOT NULL,
     began_unix_usec     bigint NOT NULL,
     cluster             text COLLATE "C",
@@ -331,9 +331,9 @@ COMMENT ON COLUMN meter.running_job.tenant IS 'Who pays; NULL for a refused job,
 COMMENT ON COLUMN meter.running_job.uid IS 'The job''s owner; NULL for one that is not told yet';
 
 CREATE TABLE meter.tenant_counter (
-    node            text COLLATE "C"   NOT NULL,
+    node            text COLLATE "C" NOT NULL,
     boot_id         uuid   NOT NULL,
-    tenant          text COLLATE "C"   NOT NULL,
+    tenant          text COLLATE "C" NOT NULL,
     boottime_usec   bigint NOT NULL,
     read_unix_usec  bigint NOT NULL,
     cpu_usage_usec  bigint,
@@ -383,7 +383,7 @@ END $$;
 
 -- How far tenantry-server migrate-to-postgres has come: only its owner's business.
 CREATE TABLE meter.moved (
-    part     text COLLATE "C"   PRIMARY KEY,
+    part     text COLLATE "C" PRIMARY KEY,
     last_id  bigint NOT NULL
 );
 COMMENT ON TABLE meter.moved IS 'How far an embedded ledger has been moved here';

@@ -180,11 +180,11 @@ impl Plan<'_> {
     }
 
     fn keep(&mut self, run: &Incarnation, running: Box<Running>) {
-        let kept = Run { changed: true, ..Run::running(running) };
         // Nearly always it is there: a name is three allocations.
-        match self.facts.runs.get_mut(run) {
-            Some(state) => *state = Run { latest: state.latest.take(), ..kept },
-            None => drop(self.facts.runs.insert(run.clone(), kept)),
+        if let Some(state) = self.facts.runs.get_mut(run) {
+            (state.running, state.changed) = (Some(running), true);
+        } else {
+            self.facts.runs.insert(run.clone(), Run { changed: true, ..Run::running(running) });
         }
     }
 

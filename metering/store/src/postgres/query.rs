@@ -5,7 +5,7 @@ use sqlx::{Connection, Postgres, QueryBuilder};
 use tenantry_model::TenantPath;
 use tenantry_model::block::BlockKey;
 use tenantry_model::usage::{UsageRecord, UsageReport};
-use tenantry_model::window::{GroupBy, UsageWindow};
+use tenantry_model::window::GroupBy;
 
 use super::columns::record_of_row;
 use super::state;
@@ -14,11 +14,8 @@ use crate::ingest::Running;
 use crate::query::{
     AuditRow, Filter, GapColumns, MOST_RECORDS, TenantColumns, audit_event, gap, tenant_counter,
 };
-use crate::windows::{Bound, Dialect, Statement, Windows, asks_for_record, page, sums};
+use crate::windows::{Answer, Bound, Dialect, Statement, Windows, asks_for_record, page, sums};
 use crate::{AuditEvent, StoreError, sql};
-
-/// Rows as texts of JSON, and windows of running jobs.
-pub(super) type Answer = (Vec<String>, Vec<UsageWindow>);
 
 /// Rows, and the windows of running jobs that have none, in one snapshot.
 pub(super) async fn windows(

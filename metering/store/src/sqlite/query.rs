@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 use tenantry_model::TenantPath;
 use tenantry_model::usage::{Gap, UsageReport};
-use tenantry_model::window::{GroupBy, UsageWindow};
+use tenantry_model::window::GroupBy;
 
 use super::SqliteLedger;
 use crate::error::unreadable;
@@ -12,11 +12,8 @@ use crate::ingest::Running;
 use crate::query::{
     AuditRow, Filter, GapColumns, MOST_RECORDS, TenantColumns, audit_event, gap, parse_record, tenant_counter,
 };
-use crate::windows::{Bound, Dialect, Statement, Windows, page, sums};
+use crate::windows::{Answer, Bound, Dialect, Statement, Windows, page, sums};
 use crate::{AuditEvent, StoreError, sql};
-
-/// Rows as texts of JSON, and windows of running jobs.
-type Answer = (Vec<String>, Vec<UsageWindow>);
 
 impl SqliteLedger {
     pub async fn usage(&self, filter: &Filter) -> Result<UsageReport, StoreError> {
