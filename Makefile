@@ -109,7 +109,7 @@ failover-patroni: drill-tools ## the same over three nodes of Patroni and etcd, 
 	tests/failover/packages patroni etcd
 	tests/failover/ha
 
-bench-ingest: drill-tools ## 10,000 nodes into PostgreSQL with a synchronous standby, beside a bare insert and keyed rows (4 min; MINUTES=10: 15)
+bench-ingest: drill-tools ## 10,000 nodes into PostgreSQL with a synchronous standby, beside a bare insert and keyed rows (5 min; MINUTES=10: 17, and 46 GB of disk)
 	tests/bench/ingest --minutes $(or $(MINUTES),1)
 
 bench: bench-start bench-sampler bench-storage ## all benches
