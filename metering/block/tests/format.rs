@@ -314,6 +314,15 @@ fn the_format_before_is_refused_by_its_number() {
     assert_eq!(Sealed::open(bytes), Err(Malformed::Version(1)));
 }
 
+#[test]
+fn the_block_that_the_escape_suite_forges_is_a_block() {
+    let key = BlockKey { node: "forged".parse().unwrap(), boot_id: BOOT.parse().unwrap(), sequence: 1 };
+    let block = Block { key, previous: BlockHash::default(), ..block(Contents::default()) };
+    let sealed = Sealed::new(&block, &NodeKey::from_seed(&[9; 32])).unwrap();
+    let hex: String = sealed.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(include_str!("../../../tests/escape/attempts/forged.hex").trim(), hex, "write this into it");
+}
+
 fn readings() -> impl Strategy<Value = Vec<Reading>> {
     let value = prop_oneof![Just(0_u64), 0_u64..1000, any::<u64>()];
     let counters = prop::collection::vec((0..Metric::COUNT, value), 0..8);

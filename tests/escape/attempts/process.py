@@ -182,7 +182,8 @@ sleep 0.5; tried "$(pgrep -x slurmstepd -U "$(id -u)" | wc -l) programs"
 group=$MALLORY_TENANT/job_999998 records=/run/tenantry/jobs/n1_slurmstepd.scope/999998
 mkdir -p "$group/tenantry" "$records"
 for pid in $(pgrep -U mallory -x slurmstepd; pgrep -U root -f "^./slurmstepd 60"); do echo "$pid" > "$group/tenantry/cgroup.procs"; n=$((${n:-0} + 1)); done
-sed -E "s/(job_|job_id.: *)$MALLORY_JOB\\b/\\1999998/" "/run/tenantry/jobs/n1_slurmstepd.scope/$MALLORY_JOB/registration.json" > "$records/new"
+real=/run/tenantry/jobs/n1_slurmstepd.scope/$MALLORY_JOB/registration.json; sluid=$(sed -nE 's/.*"sluid": *"([^"]+)".*/\\1/p' "$real")
+sed -E "s/(job_|job_id.: *)$MALLORY_JOB\\b/\\1999998/${sluid:+; s/$sluid/S0MADEUP/g}" "$real" > "$records/new"
 mkdir -p "$SCOPE/job_999998"; mount --bind "$group" "$SCOPE/job_999998"; mv "$records/new" "$records/registration.json"
 look() { for _ in $(seq "$1"); do [ -d "$group" ] || return; kill -HUP "$WARDEN"; sleep 0.5; done; }
 look 20

@@ -1,5 +1,7 @@
 """Our sockets, and others' shared memory, queues and keys."""
 
+import pathlib
+
 from attempt import Attempt
 
 TITLE = "sockets and shared memory"
@@ -24,10 +26,7 @@ INGEST, API = "/run/tenantry-server/ingest.sock", "/run/tenantry-server/api.sock
 """
 
 # A heartbeat of a node called "forged", whole, and signed with a key of its own: what the server takes from who may send.
-BLOCK = ("546e426b0106666f7267656431313131313131312d323232322d343333332d383434342d3535353535353535353535350100000000000000000000000000000000"
-         "00000000000000000000000000000000000000000000000088518ada6006000087930300000000000000000878da030000000001ea4a6c63e29c520abef5507b13"
-         "2ec5f9954776aebebe7b92421eea691446d22c44e31af3462e5595fd3a387eefa3af7deb3c92e99b936919bcc40c627490b436f0f042304d09e3e2e25d1ba1c805"
-         "f02bfcf11109fb452440ba279cd89c67e90e87d3dddd")
+BLOCK = (pathlib.Path(__file__).parent / "forged.hex").read_text().strip()
 
 FORGED = ASK + f"""
 body = bytes.fromhex("{BLOCK}")
