@@ -83,7 +83,7 @@ int slurm_spank_job_epilog(spank_t sp, int ac, char **av)
 	const char *node = getenv("SLURMD_NODENAME");
 	char group[512], line[1024];
 	unsigned job = 0;
-	long long usage;
+	long long usage, peak;
 	int waited;
 
 	(void) ac;
@@ -95,12 +95,13 @@ int slurm_spank_job_epilog(spank_t sp, int ac, char **av)
 	/* The last task's last moment may be charged just after it has left. */
 	usleep(20000);
 	usage = value_of(group, "cpu.stat", "usage_usec");
-	/* Removed meanwhile: nothing was seen, and a record of it stands alone in the comparison. */
-	if (usage < 0)
+	peak = value_of(group, "memory.peak", "");
+	/* Removed meanwhile, or nothing ever ran in it, for its prolog died: a record of that stands alone in the comparison. */
+	if (usage < 0 || (usage == 0 && peak == 0))
 		return 0;
 	snprintf(line, sizeof(line),
 		 "{\"job\": %u, \"node\": \"%s\", \"usage_usec\": %lld, \"memory_peak\": %lld, \"oom_kill\": %lld}\n",
-		 job, node, usage, value_of(group, "memory.peak", ""),
+		 job, node, usage, peak,
 		 value_of(group, "memory.events", "oom_kill"));
 	say(LOG "epilog", line);
 	return 0;
