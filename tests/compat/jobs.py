@@ -100,7 +100,7 @@ ALL = [
     Trial("suspend and resume", suspend),
     Trial("steps side by side, --overlap, salloc, sattach", steps),
     Trial("srun --pty, use_interactive_step", terminals),
-    Trial("scancel --signal, --kill-on-bad-exit, sbcast", signals, witnessed=False),
+    Trial("scancel --signal, --kill-on-bad-exit, sbcast", signals),
     Trial("a step out of memory", out_of_memory),
     Trial("array with %, thirty srun at once", many),
 ]

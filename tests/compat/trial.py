@@ -13,8 +13,7 @@ SCOPE = "/sys/fs/cgroup/system.slice/n1_slurmstepd.scope"
 
 
 class Trial:
-    """`since`: the first Slurm that has it. `witnessed`: whether the witness sees each job whole: not where Slurm runs no SPANK epilog,
-    and not where a job's processes are still being ended when the epilog begins. Then the tenants' own groups are what the bill is held against."""
+    """`since`: the first Slurm that has it. `witnessed`: whether Slurm runs SPANK epilogs in it, the witness's too."""
 
     def __init__(self, name, function, since="", lacks="", witnessed=True):
         self.name, self.function, self.since, self.lacks, self.witnessed = name, function, since, lacks, witnessed

@@ -90,7 +90,8 @@ int slurm_spank_job_epilog(spank_t sp, int ac, char **av)
 	(void) av;
 	if (!node || spank_get_item(sp, S_JOB_ID, &job) || find_group(node, job, group, sizeof(group)))
 		return 0;
-	for (waited = 0; waited < 200 && value_of(group, "cgroup.events", "populated") == 1; waited++)
+	/* Slurm begins the epilog while a killed step is still going: for some it takes more than a second. */
+	for (waited = 0; waited < 1000 && value_of(group, "cgroup.events", "populated") == 1; waited++)
 		usleep(5000);
 	/* The last task's last moment may be charged just after it has left. */
 	usleep(20000);
